@@ -179,7 +179,7 @@ def main():
         print(f"Checkpoint: {args.checkpoint}", flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         print(f"Stopped: {kept}", file=sys.stderr)
-        os._exit(130)  # sys.exit would try the broken pipe once more
+        sys.exit(130)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "alloc" not in str(error):
             raise  # a bug keeps its traceback

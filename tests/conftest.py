@@ -88,6 +88,7 @@ class Start:
         self.process = self.context.Process(
             target=be_the_script,
             args=(str(script), [*map(str, flags)], str(cwd), self.output, prepare),
+            daemon=True,  # so that a failed test leaves none behind
         )
         self.process.start()
 

@@ -201,6 +201,7 @@ def test_torch_save_fails_half_way(home, old, monkeypatch, error):
 
 
 def test_bytes_reach_the_disk_before_the_file_takes_its_name(home, monkeypatch):
+    """The model is smaller than a buffer, which has to be emptied in time."""
     calls = []
     fsync, replace = os.fsync, os.replace
 
@@ -214,7 +215,7 @@ def test_bytes_reach_the_disk_before_the_file_takes_its_name(home, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(os, "replace", spy_replace)
-    train_mnist.save_checkpoint(torch.nn.Linear(100, 100), str(home / NAME))
+    train_mnist.save_checkpoint(torch.nn.Linear(1, 1), str(home / NAME))
     size = (home / NAME).stat().st_size
     assert calls == [("fsync", size), ("replace", size)]
 

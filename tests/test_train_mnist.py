@@ -240,6 +240,17 @@ def test_checkpoint_is_saved_after_every_epoch(small_data, home):
     running.finish()
 
 
+def test_every_line_is_shown_at_once(small_data, home):
+    """A pipe's or file's buffer would hold back a hundred lines and more."""
+    flags = ("--data-dir", small_data, "--epochs", 10**6, "--log-interval", 10)
+    running = Start(*flags, "--device", "cpu", cwd=home)
+    for line in ("Device: ", "Step [10/10]", "Model Accuracy: "):
+        running.wait_for(line)
+        assert running.read(".out").count("\n") < 20
+    running.process.kill()
+    running.finish()
+
+
 def test_checkpoint_of_another_device_loads_here(tmp_path):
     class Elsewhere(torch.nn.Module):
         def state_dict(self):

@@ -26,14 +26,14 @@ class MNIST(torchvision.datasets.MNIST):
     """torchvision's MNIST, but a batch is looked up at once, not image by image."""
 
     def __getitems__(self, indices):
-        """Return what ToTensor makes of n samples: float32 (n, 1, 28, 28), int64 (n,)."""
+        """Return n samples as by ToTensor: float32 (n, 1, 28, 28) and int64 (n,)."""
         indices = torch.tensor(indices)
         inputs = self.data.index_select(0, indices).unsqueeze(1) / 255
         return inputs, self.targets[indices]
 
 
 def read_mnist(data_dir, train):
-    """Return a split, unpacked or downloaded if need be; exit with one line on a fault."""
+    """Return a split, unpacked or downloaded first; exit with one line on a fault."""
     split = os.path.join(data_dir, "MNIST", "raw", "train" if train else "t10k")
     images, labels = f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte"
     try:
@@ -42,7 +42,7 @@ def read_mnist(data_dir, train):
             raise ValueError("images and labels do not fit together")
         return mnist
     except MemoryError:
-        raise
+        raise  # main() tells of it
     except Exception as error:
         way_out = f"the four archives (*.gz) belong in {os.path.dirname(split)}"
         if os.path.exists(images) and os.path.exists(labels):
@@ -97,22 +97,22 @@ def save_checkpoint(model, path):
 
 
 def parse_args():
-    """Read the flags; exit with status 2 and one line (so no usage text) on a bad one."""
+    """Read the flags; on a bad one exit with status 2 and one line: no usage text."""
     accelerator = torch.accelerator.current_accelerator()
     names = [f"{accelerator}:{i}" for i in range(torch.accelerator.device_count())]
     devices = [str(accelerator), *names, "cpu"] if names else ["cpu"]
     base_dir = os.path.dirname(os.path.abspath(__file__))
     style = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, formatter_class=style)
-    flag = parser.add_argument
-    flag("--epochs", type=int, default=10, help="passes over the training split")
-    flag("--batch-size", type=int, default=64, help="samples in a step")
-    flag("--lr", type=float, default=0.003, help="learning rate")
-    flag("--seed", type=int, default=1, help="of the weights and the shuffling")
-    flag("--log-interval", type=int, default=100, help="steps between printed lines")
-    flag("--device", choices=devices, default=devices[0], help="where to train")
-    flag("--data-dir", default=f"{base_dir}/datasets", help="folder of MNIST/raw")
-    flag("--checkpoint", default="mnist_dnn_model.pth", help="file to save to")
+    add = parser.add_argument
+    add("--epochs", type=int, default=10, help="passes over the training split")
+    add("--batch-size", type=int, default=64, help="samples in a step")
+    add("--lr", type=float, default=0.003, help="learning rate")
+    add("--seed", type=int, default=1, help="of the weights and the shuffling")
+    add("--log-interval", type=int, default=100, help="steps between printed lines")
+    add("--device", choices=devices, default=devices[0], help="where to train")
+    add("--data-dir", default=f"{base_dir}/datasets", help="folder of MNIST/raw")
+    add("--checkpoint", default="mnist_dnn_model.pth", help="file to save to")
     args = parser.parse_args()
     for flag in ("--epochs", "--batch-size", "--lr", "--log-interval", "--seed"):
         value = vars(args)[flag[2:].replace("-", "_")]

@@ -4,8 +4,8 @@
 
 The three run in turn, each in a process of its own, as often as there are rounds. The
 first epoch of each run is left out. Other programs on the machine can only make a run
-slower, so the ratios are those of the least times. Needs the module resource, so not
-Windows.
+slower, so the ratios are those of the least times. At the end, it takes a step of the
+script apart. Needs the module resource, so not Windows.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,6 +92,35 @@ RUNS = {
 }
 
 
+def time_step(steps=2000):
+    """Return the median seconds of each part of the script's training step."""
+    import torch
+
+    import train_mnist
+
+    train_dataset = train_mnist.read_mnist(str(ROOT / "datasets"), train=True)
+    train_loader = train_mnist.make_loader(train_dataset, 64, shuffle=True)
+    model = train_mnist.make_model()
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.003)
+    parts = {"fetch": [], "forward and loss": [], "backward": [], "optimizer": []}
+    batches = chain.from_iterable(repeat(train_loader))
+    for _ in range(steps):
+        marks = [time.perf_counter()]
+        inputs, targets = next(batches)
+        marks.append(time.perf_counter())
+        loss = criterion(model(inputs.reshape(-1, 28 * 28)), targets)
+        marks.append(time.perf_counter())
+        optimizer.zero_grad()
+        loss.backward()
+        marks.append(time.perf_counter())
+        optimizer.step()
+        marks.append(time.perf_counter())
+        for times, (start, end) in zip(parts.values(), pairwise(marks)):
+            times.append(end - start)
+    return {part: statistics.median(times) for part, times in parts.items()}
+
+
 def run_alone(name, epochs):
     """Run one of RUNS in a new process.
 
@@ -124,8 +153,8 @@ def main():
     parser.add_argument("--report", help=argparse.SUPPRESS)
     args = parser.parse_args()
 
+    sys.path.insert(0, str(ROOT))
     if args.run:
-        sys.path.insert(0, str(ROOT))
         seconds = RUNS[args.run](args.epochs)
         unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
@@ -157,6 +186,8 @@ def main():
     memory = max(peaks["train_mnist.py"]) / max(peaks["the post's listing"])
     print(f"The script is {listing / script:.1f} times as fast as the post's listing,")
     print(f"with {memory:.2f} of its memory.")
+    parts = (f"{part} {1e3 * s:.2f} ms" for part, s in time_step().items())
+    print(f"The median step: {', '.join(parts)}.")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ def load_into_posts_model(path):
 @pytest.fixture(scope="module")
 def two_epochs(clone, tmp_path_factory):
     """A first run in a fresh clone, from another folder: (folder, lines printed)."""
+    for unpacked in (clone / "datasets" / "MNIST" / "raw").glob("*-ubyte"):
+        unpacked.unlink()
     folder = tmp_path_factory.mktemp("elsewhere")
     script = clone / "train_mnist.py"
     flags = ("--epochs", 2, "--log-interval", 1, "--device", "cpu")

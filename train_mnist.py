@@ -98,9 +98,9 @@ def save_checkpoint(model, path):
 
 def parse_args():
     """Read the flags; on a bad one exit with status 2 and one line: no usage text."""
-    accelerator = torch.accelerator.current_accelerator()
-    names = [f"{accelerator}:{i}" for i in range(torch.accelerator.device_count())]
-    devices = [str(accelerator), *names, "cpu"] if names else ["cpu"]
+    count = torch.accelerator.device_count()
+    names = [str(torch.accelerator.current_accelerator())] if count else []
+    devices = names + [f"{name}:{i}" for name in names for i in range(count)] + ["cpu"]
     base_dir = os.path.dirname(os.path.abspath(__file__))
     style = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, formatter_class=style)

@@ -369,6 +369,22 @@ def test_script_is_short_and_needs_two_packages():
     assert imported - sys.stdlib_module_names == {"torch", "torchvision"}
 
 
+def test_devices_are_the_accelerators_and_the_cpu(monkeypatch):
+    """Two GPUs, which this machine hardly has, are put in PyTorch's mouth."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: gpu)
+    monkeypatch.setattr(sys, "argv", ["train_mnist.py"])
+    assert train_mnist.parse_args().device == "cuda"
+    for device in ("cuda", "cuda:0", "cuda:1", "cpu"):
+        monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--device", device])
+        assert train_mnist.parse_args().device == device
+    monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--device", "cuda:2"])
+    with pytest.raises(SystemExit) as stop:
+        train_mnist.parse_args()
+    assert stop.value.code == 2
+
+
 def test_help_shows_every_default(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--help"])
     with pytest.raises(SystemExit) as stop:

@@ -179,7 +179,7 @@ def main():
         print(f"Checkpoint: {args.checkpoint}", flush=True)
     except (KeyboardInterrupt, BrokenPipeError):
         print(f"Stopped: {kept}", file=sys.stderr)
-        sys.exit(130)
+        os._exit(130)  # sys.exit would flush the broken pipe once more
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "alloc" not in str(error):
             raise  # a bug keeps its traceback

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "train_mnist.py"
 ARCHIVES = ROOT / "datasets" / "MNIST" / "raw"
 sys.path.insert(0, str(ROOT))
+# Set on some machines; it would hide output that the script forgets to flush.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(scope="session")

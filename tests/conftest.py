@@ -3,6 +3,7 @@
 import gzip
 import multiprocessing
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -21,16 +22,24 @@ sys.path.insert(0, str(ROOT))
 os.environ.pop("PYTHONUNBUFFERED", None)
 
 
+def copy_archives(raw):
+    """Make the folder raw, with MNIST as it is before the first run."""
+    shutil.copytree(ARCHIVES, raw, ignore=shutil.ignore_patterns("*-ubyte"))
+
+
+def remove_unpacked(folder):
+    """Make the next run in a clone its first one."""
+    for unpacked in (folder / "datasets" / "MNIST" / "raw").glob("*-ubyte"):
+        unpacked.unlink()
+
+
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory):
     """What a fresh clone holds for a run, in a path with a space and Korean letters."""
     folder = tmp_path_factory.mktemp("a clone 복사본")
     shutil.copy(SCRIPT, folder)
     shutil.copy(ROOT / ".gitignore", folder)
-    raw = folder / "datasets" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for archive in ARCHIVES.glob("*.gz"):
-        shutil.copy(archive, raw)
+    copy_archives(folder / "datasets" / "MNIST" / "raw")
     return folder
 
 
@@ -54,11 +63,21 @@ def small_data(small_splits, tmp_path):
     return tmp_path / "data"
 
 
-def run(*flags, script=SCRIPT, **options):
-    """Run the script as a user does, with subprocess.run's options; return its result."""
-    command = [sys.executable, str(script), *map(str, flags)]
-    options |= {"capture_output": True, "encoding": "utf-8"}
-    return subprocess.run(command, check=False, **options)
+def python(*command, cwd):
+    """Run python as a user does, with the command's arguments; return the result."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def printed(result):
+    """Check that a run ended well, with no word of error; return what it printed."""
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
 def be_the_script(script, flags, cwd, output, prepare):
@@ -75,8 +94,8 @@ def be_the_script(script, flags, cwd, output, prepare):
 class Start:
     """Start the script in a process that has PyTorch imported: that takes seconds.
 
-    All else is as in run(): the real file as __main__, with output, signals and an exit
-    status of its own. prepare() is called in the process before the script.
+    All else is as in python(): the real file as __main__, with output, signals and an
+    exit status of its own. prepare() is called in the process before the script.
     """
 
     # Where forking is not safe or not there, the process is spawned, and just slower.
@@ -121,3 +140,19 @@ def home(tmp_path):
     folder = tmp_path / "home"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def flags_of_help(monkeypatch, capsys):
+    """What --help shows: {flag: (default, help)}."""
+    import train_mnist
+
+    monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        train_mnist.parse_args()
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    pattern = r"(--[a-z-]+) [A-Z{]\S+ ([^()]*) \(default: ([^)]*)\)"
+    return {
+        flag: (default, help_) for flag, help_, default in re.findall(pattern, text)
+    }

@@ -1,25 +1,25 @@
-"""Measure the README's table of experiments: python tests/experiments.py
+"""Measure the README's table of experiments: python tests/experiments.py [--help]
 
 Each row is a line of train_mnist.py to change, or flags, or both. The changed script is
 run from a folder of its own, and the table's accuracies are printed again.
 """
 
+import argparse
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from readme import rows, section
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def read_table():
     """Return the README's experiments as (what it says, lines, flags, accuracy)."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    section = readme.split("## Change one thing")[1].split("\n## ")[0]
     experiments, lines = [], []
-    for row in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[2:]:
-        change, accuracy, _ = row.split(" | ")
+    for change, accuracy, _ in rows(section("Change one thing")):
         codes = re.findall(r"`([^`]*)`", change)
         if not change.startswith("the same"):
             lines = [code for code in codes if not code.startswith("--")]
@@ -40,13 +40,20 @@ def write_changed(lines, path):
 
 
 def main():
+    table = read_table()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", default="10")
+    every = range(len(table))
+    parser.add_argument("--rows", type=int, nargs="+", default=every, help="from 0 on")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "train_mnist.py")
-        for change, lines, flags, accuracy in read_table():
+        for change, lines, flags, accuracy in (table[row] for row in args.rows):
             if accuracy == "not measured":
                 continue
             write_changed(lines, script)
-            command = [sys.executable, script, "--data-dir", ROOT / "datasets", *flags]
+            flags = [*flags, "--epochs", args.epochs, "--data-dir", ROOT / "datasets"]
+            command = [sys.executable, script, *flags]
             output = subprocess.check_output(command, cwd=folder, text=True)
             print(
                 f"{re.findall(r'Accuracy: (.*?) %', output)[-1]} % {change}", flush=True

@@ -1,5 +1,6 @@
 """The README, tried as its reader tries it: every block, table and claim in code."""
 
+import math
 import os
 import re
 import runpy
@@ -12,27 +13,15 @@ import experiments
 import pytest
 import torch
 import torchvision
-from conftest import ROOT, Start, run
+from conftest import ROOT, SCRIPT, Start, printed, python, remove_unpacked
 from PIL import Image, ImageOps
+from readme import README, rows, section
 from torch import nn
 from torchvision.transforms import ToTensor
 
 import train_mnist
 
-README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def section(title):
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
-
-
-def rows(text):
-    """The cells of a section's first table, without its heading."""
-    lines = re.search(r"(^\|.*\n)+", text, re.MULTILINE)[0].splitlines()
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]
-    ]
 
 
 def block(mark):
@@ -42,20 +31,14 @@ def block(mark):
 
 def run_block(mark, folder):
     """Run the block that contains mark with folder as current folder."""
-    command = [sys.executable, "-c", block(mark)]
-    result = subprocess.run(
-        command, cwd=folder, capture_output=True, encoding="utf-8", check=False
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+    return printed(python("-c", block(mark), cwd=folder))
 
 
 @pytest.fixture(scope="module")
 def trained(clone):
     """The clone after a run of one epoch, with a larger step than the post's."""
     (clone / ".github").mkdir()
-    result = run("--epochs", 1, "--lr", 0.1, script=clone / "train_mnist.py", cwd=clone)
-    assert (result.returncode, result.stderr) == (0, "")
+    printed(python("train_mnist.py", "--epochs", 1, "--lr", 0.1, cwd=clone))
     return clone
 
 
@@ -64,9 +47,7 @@ def plain_epoch(trained, tmp_path_factory):
     """What the plain script prints in one epoch."""
     folder = tmp_path_factory.mktemp("plain")
     flags = ("--epochs", 1, "--device", "cpu", "--data-dir", trained / "datasets")
-    result = run(*flags, cwd=folder)
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+    return printed(python(SCRIPT, *flags, cwd=folder))
 
 
 def test_every_python_block_is_known():
@@ -74,21 +55,13 @@ def test_every_python_block_is_known():
     assert [block(mark) for mark in marks] == BLOCKS
 
 
-def test_flags_are_those_of_help(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--help"])
-    with pytest.raises(SystemExit):
-        train_mnist.parse_args()
-    text = " ".join(capsys.readouterr().out.split())
-    pattern = r"(--[a-z-]+) [A-Z{]\S+ ([^()]*) \(default: ([^)]*)\)"
-    shown = {
-        flag: (default, help_) for flag, help_, default in re.findall(pattern, text)
-    }
+def test_flags_are_those_of_help(flags_of_help):
     table = {flag.strip("`"): (default, help_) for flag, default, help_ in rows(README)}
-    assert list(table) == list(shown)
+    assert list(table) == list(flags_of_help)
     for flag, (default, help_) in table.items():
-        assert help_ == shown[flag][1]
+        assert help_ == flags_of_help[flag][1]
         if flag not in ("--device", "--data-dir"):  # they depend on the machine
-            assert default == shown[flag][0]
+            assert default == flags_of_help[flag][0]
 
 
 def test_steps_have_the_shapes_and_types_of_the_table(clone):
@@ -142,7 +115,8 @@ def test_differences_that_code_can_show(clone, small_data, home):
     torch.testing.assert_close(model(inputs), inputs @ weight.T + bias)
 
     assert torch.tensor(9039) / 10000 == torch.tensor(0.9039)  # true division today
-    assert 10 * 938 == 9380
+    steps = 10 * math.ceil(60000 / 64)
+    assert f"A line for each step, {steps:,} in all" in README
 
     flags = ("--data-dir", small_data, "--log-interval", 1, "--device", "cpu")
     lines = Start(*flags, cwd=home).finish().stdout.splitlines()
@@ -223,14 +197,45 @@ def test_experiments_run(experiment, small_data, home):
         assert "FashionMNIST" in change  # which downloads, so it is left out here
         return
     flags = (*flags, "--data-dir", small_data, "--epochs", 1, "--device", "cpu")
-    result = Start(*flags, script=script, cwd=home).finish()
-    assert (result.returncode, result.stderr) == (0, "")
+    printed(Start(*flags, script=script, cwd=home).finish())
     assert re.fullmatch(r"\d\d\.\d\d %", accuracy)
 
 
+def test_experiments_are_measured_by_the_command():
+    assert "`python tests/experiments.py`" in README
+    (row,) = (i for i, e in enumerate(experiments.read_table()) if "256" in e[0])
+    command = ("tests/experiments.py", "--epochs", 1, "--rows", row)
+    output = printed(python(*command, cwd=ROOT))
+    assert re.fullmatch(r"\d\d\.\d\d % `--batch-size 256`\n", output)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs the module resource")
+def test_benchmark_prints_the_table():
+    assert "`python tests/benchmark.py`" in README
+    command = ("tests/benchmark.py", "--rounds", 1, "--epochs", 2)
+    output = printed(python(*command, cwd=ROOT))
+    shown = rows(section("How fast, and why"))
+    assert [row[0] for row in rows(output)] == [row[0] for row in shown]
+    assert [len(row) for row in rows(output)] == [len(row) for row in shown]
+    assert "times as fast as the post's listing" in output
+    assert re.search(r"The median step: fetch \d", output)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_five_seeds(small_data, home):
+    (command,) = re.findall(r"^for seed in .*", README, re.MULTILINE)
+    script = f'"{sys.executable}" "{ROOT}/train_mnist.py" --data-dir "{small_data}"'
+    assert "python train_mnist.py" in command
+    command = command.replace("python train_mnist.py", script)
+    result = subprocess.run(
+        ["sh", "-c", command], cwd=home, capture_output=True, text=True, check=False
+    )
+    assert len(re.findall(r"Model Accuracy: \d\d\.\d\d %", printed(result))) == 5
+
+
 def test_own_data_set(clone):
-    printed = run_block("TensorDataset", clone)
-    accuracy = re.fullmatch(r"Model Accuracy: (.*) %\n", printed)[1]
+    output = run_block("TensorDataset", clone)
+    accuracy = re.fullmatch(r"Model Accuracy: (.*) %\n", output)[1]
     assert float(accuracy) > 90
 
 
@@ -265,8 +270,7 @@ def test_two_processes_train_as_one(trained, plain_epoch, tmp_path, machines):
     """Two launchers on one machine stand for the two machines."""
     shutil.copytree(trained, tmp_path / "ddp")
     folder = tmp_path / "ddp"
-    for unpacked in (folder / "datasets" / "MNIST" / "raw").glob("*-ubyte"):
-        unpacked.unlink()
+    remove_unpacked(folder)
     text = section("More than one GPU or machine").replace(
         "train_ddp.py", "one_epoch.py"
     )
@@ -299,9 +303,9 @@ def test_commands_are_the_two_of_the_project():
 def test_shown_output_is_that_of_a_run(plain_epoch):
     """The first epoch's lines of the README, but for the time, are what a run prints."""
     (shown,) = re.findall(r"^```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    printed = re.sub(r"Time: .*", "", plain_epoch).replace("[1/1]", "[1/10]")
+    lines = re.sub(r"Time: .*", "", plain_epoch).replace("[1/1]", "[1/10]").splitlines()
     for line in shown.split("\nModel Accuracy: 90")[0].splitlines():
-        assert line == "..." or re.sub(r"Time: .*", "", line) in printed.splitlines()
+        assert line == "..." or re.sub(r"Time: .*", "", line) in lines
 
 
 def test_links_lead_somewhere():

@@ -10,7 +10,7 @@ import pytest
 import reference
 import torch
 import torchvision
-from conftest import ARCHIVES, SCRIPT, Start, run
+from conftest import ARCHIVES, SCRIPT, Start, printed, python, remove_unpacked
 from torchvision.transforms import ToTensor
 
 import train_mnist
@@ -29,14 +29,11 @@ def load_into_posts_model(path):
 @pytest.fixture(scope="module")
 def two_epochs(clone, tmp_path_factory):
     """A first run in a fresh clone, from another folder: (folder, lines printed)."""
-    for unpacked in (clone / "datasets" / "MNIST" / "raw").glob("*-ubyte"):
-        unpacked.unlink()
+    remove_unpacked(clone)
     folder = tmp_path_factory.mktemp("elsewhere")
     script = clone / "train_mnist.py"
     flags = ("--epochs", 2, "--log-interval", 1, "--device", "cpu")
-    result = run(*flags, script=script, cwd=folder)
-    assert (result.returncode, result.stderr) == (0, "")
-    return folder, result.stdout.splitlines()
+    return folder, printed(python(script, *flags, cwd=folder)).splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +49,7 @@ def posts_two_epochs(two_epochs, clone):
 def small_run(data_dir, folder, *flags):
     """Run on small data; return the printed lines."""
     flags = ("--data-dir", data_dir, "--device", "cpu", *flags)
-    result = Start(*flags, cwd=folder).finish()
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout.splitlines()
+    return printed(Start(*flags, cwd=folder).finish()).splitlines()
 
 
 def without_time(lines):
@@ -122,22 +117,22 @@ def test_checkpoint_gives_the_printed_accuracy(two_epochs, clone):
     logits = model(mnist.data.reshape(-1, 784) / 255)
     accuracy = (logits.argmax(1) == mnist.targets).double().mean().item() * 100
     loss = torch.nn.functional.cross_entropy(logits, mnist.targets).item()
-    printed = re.fullmatch(EPOCH_LINE, lines[-2]).groups()
-    assert printed[0] == f"{accuracy:.2f}"
-    assert float(printed[1]) == pytest.approx(loss, abs=1e-4)
+    shown_accuracy, shown_loss = re.fullmatch(EPOCH_LINE, lines[-2]).groups()
+    assert shown_accuracy == f"{accuracy:.2f}"
+    assert float(shown_loss) == pytest.approx(loss, abs=1e-4)
 
 
 def test_runs_with_the_network_off(clone, two_epochs, tmp_path):
     offline = shutil.which("unshare") and ["unshare", "-rn"]
     if not offline or subprocess.run([*offline, "true"], check=False).returncode:
         pytest.skip("this machine can't take the network away from a process")
-    for unpacked in (clone / "datasets" / "MNIST" / "raw").glob("*-ubyte"):
-        unpacked.unlink()
+    remove_unpacked(clone)
     script = str(clone / "train_mnist.py")
     command = [*offline, sys.executable, script, "--epochs", "1", "--batch-size", "999"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert b"Model Accuracy" in result.stdout
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Model Accuracy" in printed(result)
 
 
 def test_a_seed_decides_the_run(small_data, home):
@@ -327,8 +322,7 @@ def test_archives_are_the_ones_torchvision_expects():
 def test_copied_alone_it_runs(small_data, home):
     shutil.copy(SCRIPT, home)
     flags = ("--data-dir", small_data, "--epochs", 1, "--device", "cpu")
-    result = Start(*flags, script=home / "train_mnist.py", cwd=home).finish()
-    assert (result.returncode, result.stderr) == (0, "")
+    printed(Start(*flags, script=home / "train_mnist.py", cwd=home).finish())
     assert {path.name for path in home.iterdir()} == {
         "train_mnist.py",
         "mnist_dnn_model.pth",
@@ -339,9 +333,7 @@ def test_importing_has_no_side_effect(home):
     shutil.copy(SCRIPT, home)
     code = "import torch; s = torch.random.initial_seed(); import train_mnist; "
     code += "assert torch.random.initial_seed() == s"
-    command = [sys.executable, "-B", "-c", code]
-    result = subprocess.run(command, cwd=home, capture_output=True, check=False)
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    assert printed(python("-B", "-c", code, cwd=home)) == ""
     assert [path.name for path in home.iterdir()] == ["train_mnist.py"]
 
 
@@ -389,14 +381,8 @@ def test_devices_are_the_accelerators_and_the_cpu(monkeypatch):
     assert stop.value.code == 2
 
 
-def test_help_shows_every_default(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--help"])
-    with pytest.raises(SystemExit) as stop:
-        train_mnist.parse_args()
-    assert stop.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    flags = re.findall(r"(--[a-z-]+) [A-Z{]\S+ [^()]*\(default: ([^)]*)\)", text)
-    assert dict(flags) == {
+def test_help_shows_every_default(flags_of_help):
+    assert {flag: default for flag, (default, _) in flags_of_help.items()} == {
         "--epochs": "10",
         "--batch-size": "64",
         "--lr": "0.003",

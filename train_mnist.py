@@ -1,14 +1,10 @@
-"""Train a two-layer network on MNIST: python train_mnist.py [--help]
-
-main() is the trainer, step by step; what stands above it are its parts.
-"""
+"""Train a two-layer network on MNIST. Read main() first: its parts stand above it."""
 
 import argparse
 import io
 import math
 import os
 import sys
-import tempfile
 import time
 
 try:
@@ -82,18 +78,21 @@ def save_checkpoint(model, path):
     A link stays, its target is replaced. Exit with one line if that can't be written.
     """
     path = os.path.realpath(path)
+    part = f"{path}.{os.getpid()}.pth"  # another run at once writes to another file
     buffer = io.BytesIO()  # writing to a full disk, torch.save would hide the cause
     try:
         # Tensors of a GPU load only where there is one, those of the CPU anywhere.
         torch.save({name: t.cpu() for name, t in model.state_dict().items()}, buffer)
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-            with open(os.path.join(folder, "new.pth"), "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file)  # on the disk, before it takes the old file's place
-            os.replace(file.name, path)
+        with open(part, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file)  # on the disk, before it takes the old file's place
+        os.replace(part, path)
     except (OSError, RuntimeError) as error:
         sys.exit(f"error: cannot save {path}: {error}; what was there is kept")
+    finally:
+        if os.path.exists(part):  # a fault or a Ctrl-C came in between
+            os.remove(part)
 
 
 def parse_args():

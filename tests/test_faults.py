@@ -75,6 +75,10 @@ def files_of_at_most_1_mb():
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.RLIM_INFINITY))
 
 
+def ctrl_c_while_it_saves():
+    os.fsync = lambda file: os.kill(os.getpid(), signal.SIGINT)
+
+
 def little_memory(megabytes):
     """Let the process take so many megabytes more than it has."""
     import resource
@@ -283,6 +287,15 @@ def test_ctrl_c_after_an_epoch(home, clone):
     line = one_line(running.finish(), status=130)
     assert line == f"Stopped: the checkpoint of epoch 2 is in {NAME}\n"
     assert is_whole(home / NAME)
+
+
+@posix
+def test_ctrl_c_while_it_saves(home, old, small_data):
+    flags = ("--data-dir", small_data, *CPU)
+    result = Start(*flags, cwd=home, prepare=ctrl_c_while_it_saves).finish()
+    assert one_line(result, status=130) == "Stopped: no checkpoint was saved\n"
+    assert old.read_bytes() == OLD
+    assert names_in(home) == [NAME]
 
 
 @posix

@@ -78,7 +78,7 @@ def save_checkpoint(model, path):
     A link stays, its target is replaced. Exit with one line if that can't be written.
     """
     path = os.path.realpath(path)
-    part = f"{path}.{os.getpid()}.pth"  # another run at once writes to another file
+    part = f"{path}.{os.urandom(4).hex()}.pth"  # no two runs at once share a name
     buffer = io.BytesIO()  # writing to a full disk, torch.save would hide the cause
     try:
         # Tensors of a GPU load only where there is one, those of the CPU anywhere.

@@ -63,15 +63,20 @@ def small_data(small_splits, tmp_path):
     return tmp_path / "data"
 
 
-def python(*command, cwd):
-    """Run python as a user does, with the command's arguments; return the result."""
+def run(*command, cwd):
+    """Run a command; return the result, with what it printed as text."""
     return subprocess.run(
-        [sys.executable, *map(str, command)],
+        [*map(str, command)],
         cwd=cwd,
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
+
+
+def python(*arguments, cwd):
+    """Run python as a user does; return the result."""
+    return run(sys.executable, *arguments, cwd=cwd)
 
 
 def printed(result):

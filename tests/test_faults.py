@@ -16,7 +16,7 @@ import time
 
 import pytest
 import torch
-from conftest import ARCHIVES, SCRIPT, Start, copy_archives, printed
+from conftest import ARCHIVES, SCRIPT, Start, copy_archives, printed, run
 
 import train_mnist
 
@@ -320,9 +320,7 @@ def test_ctrl_c_at_any_moment(home, small_data):
 def test_standard_output_closed_early(home, small_data):
     script = f'"{sys.executable}" "{SCRIPT}" --data-dir "{small_data}" --device cpu'
     command = f"({script} --epochs 300; echo $? >&2) | head -n 2"
-    result = subprocess.run(
-        ["sh", "-c", command], cwd=home, capture_output=True, text=True, check=False
-    )
+    result = run("sh", "-c", command, cwd=home)
     assert result.stdout.splitlines()[0] == "Device: cpu"
     line, status = result.stderr.splitlines()
     assert line == f"Stopped: the checkpoint of epoch 1 is in {NAME}"

@@ -13,7 +13,7 @@ import experiments
 import pytest
 import torch
 import torchvision
-from conftest import ROOT, SCRIPT, Start, printed, python, remove_unpacked
+from conftest import ROOT, SCRIPT, Start, printed, python, remove_unpacked, run
 from PIL import Image, ImageOps
 from readme import README, rows, section
 from torch import nn
@@ -227,10 +227,8 @@ def test_five_seeds(small_data, home):
     script = f'"{sys.executable}" "{ROOT}/train_mnist.py" --data-dir "{small_data}"'
     assert "python train_mnist.py" in command
     command = command.replace("python train_mnist.py", script)
-    result = subprocess.run(
-        ["sh", "-c", command], cwd=home, capture_output=True, text=True, check=False
-    )
-    assert len(re.findall(r"Model Accuracy: \d\d\.\d\d %", printed(result))) == 5
+    output = printed(run("sh", "-c", command, cwd=home))
+    assert len(re.findall(r"Model Accuracy: \d\d\.\d\d %", output)) == 5
 
 
 def test_own_data_set(clone):

@@ -10,7 +10,7 @@ import pytest
 import reference
 import torch
 import torchvision
-from conftest import ARCHIVES, SCRIPT, Start, printed, python, remove_unpacked
+from conftest import ARCHIVES, SCRIPT, Start, printed, python, remove_unpacked, run
 from torchvision.transforms import ToTensor
 
 import train_mnist
@@ -129,10 +129,7 @@ def test_runs_with_the_network_off(clone, two_epochs, tmp_path):
     remove_unpacked(clone)
     script = str(clone / "train_mnist.py")
     command = [*offline, sys.executable, script, "--epochs", "1", "--batch-size", "999"]
-    result = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert "Model Accuracy" in printed(result)
+    assert "Model Accuracy" in printed(run(*command, cwd=tmp_path))
 
 
 def test_a_seed_decides_the_run(small_data, home):

@@ -98,8 +98,8 @@ def time_step(steps=2000):
 
     import train_mnist
 
-    train_dataset = train_mnist.read_mnist(str(ROOT / "datasets"), train=True)
-    train_loader = train_mnist.make_loader(train_dataset, 64, shuffle=True)
+    train_dataset = train_mnist.read_mnist(ROOT / "datasets", train=True)
+    train_loader = torch.utils.data.DataLoader(train_dataset, 64, shuffle=True)
     model = train_mnist.make_model()
     criterion = torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.003)

@@ -34,7 +34,7 @@ def train(data_dir, epochs):
             sgd.step()
             losses.append(loss.item())
             progress = f"Epoch [{epoch}/{epochs}], Step [{step}/{len(batches[True])}]"
-            print(f"{progress}, Loss: {losses[-1]:.4f}", flush=True)
+            print(f"{progress}, Loss: {losses[-1]:.4f}")
         model.eval()
         right = 0
         for images, digits in batches[False]:
@@ -42,5 +42,5 @@ def train(data_dir, epochs):
             cross_entropy(logits, digits)  # the post computes it and drops it
             right += (torch.max(logits.data, 1)[1] == digits).sum()
         accuracy = (100 * right / len(splits[False])).item()
-        print(f"Model Accuracy: {accuracy:.2f} %", flush=True)
+        print(f"Model Accuracy: {accuracy:.2f} %")
         yield losses, accuracy, model

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 
 def main():
+    """Run the post's six steps; what they call follows below, in the same order."""
     args = parse_args()
     torch.manual_seed(args.seed)
     print(f"Device: {args.device}")
@@ -41,13 +42,13 @@ def main():
         start = time.perf_counter()
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
-            inputs = inputs.reshape(-1, 28 * 28)  # leave out for a convolutional net
+            inputs = inputs.reshape(-1, 28 * 28)  # both reshapes go for a conv net
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
             optimizer.zero_grad()  # backward() adds to the gradients it finds
             loss.backward()  # computes the gradient of the loss for each parameter
-            optimizer.step()  # changes each parameter by -lr times its gradient
+            optimizer.step()  # SGD: each parameter -= lr * its gradient
 
             if step % args.log_interval == 0:
                 progress = f"Epoch [{epoch}/{args.epochs}], Step [{step}/{total_step}]"
@@ -58,7 +59,7 @@ def main():
         print(f"Model Accuracy: {accuracy:.2f} %, Loss: {eval_loss:.4f}", end=", ")
         print(f"Time: {time.perf_counter() - start:.1f} s", flush=True)
         if not math.isfinite(eval_loss):
-            sys.exit(f"error: the loss is {eval_loss}, try a smaller --lr")
+            sys.exit(f"error: the loss is {eval_loss}, not saved; try a smaller --lr")
 
         # Checkpoint
         save_checkpoint(model.state_dict(), args.checkpoint)
@@ -68,7 +69,7 @@ def main():
 def read_mnist(data_dir, train, transform=None):
     """Return a split of MNIST: pairs of an image (1, 28, 28) in [0, 1] and its digit.
 
-    With a transform, an image is what that makes of a PIL image, anew each time.
+    A transform gets the PIL image each time it is asked for, in place of ToTensor.
     """
     try:
         mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
@@ -83,14 +84,14 @@ def read_mnist(data_dir, train, transform=None):
         ) from error
     if mnist.transforms is not None:
         return mnist
-    images = mnist.data.unsqueeze(1).float().div_(255)  # ToTensor, all at once
+    images = mnist.data.unsqueeze(1).float().div_(255)  # as ToTensor, but all at once
     return list(zip(images, mnist.targets.tolist()))
 
 
 def make_model():
-    """Return the model: from inputs (n, 784) to logits (n, 10)."""
+    """Return the model: from inputs (n, 784) to logits (n, 10), a score a digit."""
     return nn.Sequential(
-        nn.Linear(28 * 28, 1024),
+        nn.Linear(28 * 28, 1024),  # nothing between the two, as in the post
         nn.Linear(1024, 10),
     )
 
@@ -102,11 +103,11 @@ def evaluate(model, criterion, eval_loader, device):
     correct_cnt = total_cnt = total_loss = 0
     for inputs, targets in eval_loader:
         inputs, targets = inputs.to(device), targets.to(device)
-        outputs = model(inputs.reshape(-1, 28 * 28))  # as in training
+        outputs = model(inputs.reshape(-1, 28 * 28))  # the other reshape
         predicted = outputs.argmax(dim=1)
         correct_cnt += (predicted == targets).sum()
         total_cnt += len(targets)
-        total_loss += criterion(outputs, targets) * len(targets)
+        total_loss += criterion(outputs, targets) * len(targets)  # it is a mean
     model.train()
     return 100 * correct_cnt.item() / total_cnt, total_loss.item() / total_cnt
 
@@ -114,14 +115,14 @@ def evaluate(model, criterion, eval_loader, device):
 def save_checkpoint(state, path):
     """Save a state, such as model.state_dict(), or leave path as it was and exit."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)  # straight to a full disk, it would hide the cause
+    torch.save(state, buffer)  # its error would not say that the disk is full
     path = Path(path).resolve()  # where a link leads
-    temporary = Path(f"{path}.{os.urandom(4).hex()}.pth")  # used by no other run
+    temporary = path.with_name(f"unfinished-{os.urandom(8).hex()}.pth")  # this run's
     try:
         with open(temporary, "wb") as file:
             file.write(buffer.getbuffer())
             file.flush()
-            os.fsync(file)  # on the disk before it takes its name
+            os.fsync(file)  # all on the disk before it takes the name
         temporary.replace(path)
     except OSError as error:
         sys.exit(f"error: cannot save {path}: {error}")
@@ -138,14 +139,14 @@ def parse_args():
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--epochs", type=count, default=10, help="passes over the data")
-    parser.add_argument("--batch-size", type=count, default=64, help="samples a step")
+    parser.add_argument("--batch-size", type=count, default=64, help="samples per step")
     parser.add_argument("--lr", type=rate, default=0.003, help="learning rate")
     parser.add_argument("--seed", type=seed, default=1, help="of weights and shuffling")
     parser.add_argument("--log-interval", type=count, default=100, help="steps a line")
     parser.add_argument("--device", choices=devices, default=devices[0], help="to use")
     parser.add_argument("--data-dir", default=datasets, help="folder of MNIST/raw")
     parser.add_argument(
-        "--checkpoint", type=writable, default="mnist_dnn_model.pth", help="file saved"
+        "--checkpoint", type=writable, default="mnist_dnn_model.pth", help="to save to"
     )
     return parser.parse_args()
 
@@ -157,7 +158,7 @@ def count(text):
 
 
 def rate(text):
-    if not 0 < float(text) < math.inf:  # not true of nan either
+    if not 0 < float(text) < math.inf:  # refuses nan as well
         raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
     return float(text)
 

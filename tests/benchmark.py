@@ -33,9 +33,9 @@ def time_script(epochs):
 
     save, marks = train_mnist.save_checkpoint, []
 
-    def save_and_mark(model, path):
+    def save_and_mark(state, path):
         marks.append(time.perf_counter())
-        save(model, path)
+        save(state, path)
         marks.append(time.perf_counter())
 
     train_mnist.save_checkpoint = save_and_mark

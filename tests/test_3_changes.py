@@ -61,13 +61,18 @@ def is_mean_loss(run):
     return f"Loss: {run.criterion(logits, torch.tensor(targets)):.4f}" in run.lines[-2]
 
 
-FAKE = "torchvision.datasets.FakeData(99, (3, 32, 32), 10, transforms.ToTensor())"
-COLOUR = f"`train_dataset = {FAKE}`<br>`eval_dataset = {FAKE}`<br>in place of "
-COLOUR += (
-    "`nn.Linear(28`: `nn.Linear(3072, 1024),`<br>in place of `outputs = model(inputs"
+FAKE = "torchvision.datasets.FakeData(99, (3, 32, 32), 12, transforms.ToTensor())"
+COLOURED = f"`train_dataset = {FAKE}`<br>`eval_dataset = {FAKE}`<br>"
+COLOURED += next(change for name, change in README.items() if "coloured" in name)
+CONVOLUTION = (
+    "in place of `nn.Linear(28`: `nn.Conv2d(1, 16, 5, 2), nn.Flatten(),`<br>in "
 )
-COLOUR += ".r`: `outputs = model(inputs.reshape(-1, 3072))`<br>"
-COLOUR += "`inputs = inputs.reshape(-1, 3072)`"
+CONVOLUTION += (
+    "place of `nn.Linear(1024`: `nn.Linear(16 * 12 * 12, 10),`<br>without `inputs"
+)
+CONVOLUTION += (
+    " =`<br>in place of `outputs = model(inputs.r`: `outputs = model(inputs)`"
+)
 TARGETS = "`mnist = torchvision.datasets.MNIST(data_dir, train, transforms.ToTensor(), "
 TARGETS += "lambda digit: digit % 2, download=True)`"
 LOADER = "`train_loader = DataLoader(train_dataset, batch_size=args.batch_size, "
@@ -81,7 +86,7 @@ CHANGES = [  # (change, or where in the README it is; its effect; epochs)
      and abs(batches(run.eval_loader).mean()) < 0.1, 1),
     ("augment", lambda run: changes_again(run.train_dataset) > changes_again(run.eval_dataset), 1),
     ("own", lambda run: run.lines[-2].startswith("Model Accuracy: 100.00 %"), 3),
-    (COLOUR, lambda run: run.model[0].weight.grad.shape == (1024, 3072), 1),
+    (COLOURED, lambda run: run.model[0].weight.grad.shape == (1024, 3072), 1),
     (TARGETS, lambda run: {target for _, target in run.train_dataset} == {0, 1}, 1),
     (f"{MORE}torch.utils.data.Subset(train_dataset, range(100))`", lambda run: run.total_step == 2, 1),
     (f"{MORE}torch.utils.data.ConcatDataset([train_dataset] * 2)`", lambda run: run.total_step == 20, 1),
@@ -102,7 +107,8 @@ CHANGES = [  # (change, or where in the README it is; its effect; epochs)
     ("learning rate", lambda run: run.optimizer.param_groups[0]["lr"] == 0.003 / 4, 7),
     ("below `loss.backward()`: `nn.utils.clip_grad_norm_(model.parameters(), 1e-6)`",
      lambda run: 0 < nn.utils.clip_grad_norm_(run.model.parameters(), 1) < 1.01e-6, 1),
-    ("convolutional", lambda run: run.model[0].weight.grad.shape == (16, 1, 5, 5), 1),
+    (CONVOLUTION, lambda run: run.model[0].weight.grad.shape == (16, 1, 5, 5), 1),
+    ("convolutional", lambda run: run.model[1].weight.grad.shape == (16, 1, 5, 5), 1),
     ("mixed", lambda run: run.outputs.dtype == torch.bfloat16, 1),
 ]  # fmt: skip
 
@@ -162,12 +168,13 @@ def test_keeping_the_best_epoch(make):
     assert torch.load(CHECKPOINT, weights_only=True)["1.bias"].tolist() == biases[1]
 
 
-def test_saving_the_optimizer_too(make):
-    run = make(in_readme("optimizer too"), "--epochs", 2)
+def test_saving_the_optimizer_too_and_resuming(make):
+    adam = "`optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)`"
+    make(f"{in_readme('optimizer too')}<br>{adam}", "--epochs", 2)
     saved = torch.load(CHECKPOINT, weights_only=True)
+    run = make(f"{adam}<br>{in_readme('resume')}", "--epochs", 1)
     assert saved["epoch"] == 2
-    train_mnist.make_model().load_state_dict(saved["model"])
-    run.optimizer.load_state_dict(saved["optimizer"])
+    assert run.optimizer.state_dict()["state"][0]["step"] == 3 * run.total_step
 
 
 @pytest.mark.parametrize(
@@ -197,5 +204,6 @@ def test_experiment_of_the_readme(make, small_data, change, flags, accuracy):
 def test_every_change_of_the_readme_is_made_here():
     """Each is found by a word of its own."""
     words = "normalise augment another folders own validation best convolutional "
+    words += "coloured resume"
     words = [*words.split(), "go on", "learning rate", "mixed", "optimizer too"]
     assert sorted(map(in_readme, words)) == sorted(README.values())

@@ -37,7 +37,7 @@ def load_model(path):
         raise SystemExit(
             f"error: {path} is not what train_mnist.py saves: run it again"
         ) from error
-    return model
+    return model.eval()
 
 
 def read_picture(path):

@@ -166,7 +166,6 @@ CANNOT_SAVE = rf"error: cannot save .*{CHECKPOINT}: .* No space left on device"
         ((train_mnist, "evaluate"), KeyboardInterrupt(), None),
         ((train_mnist.torchvision.datasets, "MNIST"), KeyboardInterrupt(), None),
     ],
-    ids=str,
 )
 def test_interrupted(train, old, monkeypatch, place, fault, told):
     """A bug and Ctrl-C reach the caller of main(): in a notebook, that is the prompt."""

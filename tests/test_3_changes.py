@@ -21,6 +21,12 @@ import train_mnist
 README = dict(rows(section("Make it yours")))
 
 
+def in_readme(word):
+    """Return the README's change whose name, alone, has the word in it."""
+    (change,) = [change for name, change in README.items() if word in name]
+    return change
+
+
 @pytest.fixture
 def make(train):
     """Run main() of a changed copy, with names set in it; return its variables."""
@@ -63,34 +69,31 @@ def is_mean_loss(run):
 
 FAKE = "torchvision.datasets.FakeData(99, (3, 32, 32), 12, transforms.ToTensor())"
 COLOURED = f"`train_dataset = {FAKE}`<br>`eval_dataset = {FAKE}`<br>"
-COLOURED += next(change for name, change in README.items() if "coloured" in name)
+COLOURED += in_readme("coloured")
 CONVOLUTION = (
-    "in place of `nn.Linear(28`: `nn.Conv2d(1, 16, 5, 2), nn.Flatten(),`<br>in "
+    "in place of `nn.Linear(28`: `nn.Conv2d(1, 16, 5, 2), nn.Flatten(),`<br>"
+    "in place of `nn.Linear(1024`: `nn.Linear(16 * 12 * 12, 10),`<br>"
+    "without `inputs =`<br>"
+    "in place of `outputs = model(inputs.r`: `outputs = model(inputs)`"
 )
-CONVOLUTION += (
-    "place of `nn.Linear(1024`: `nn.Linear(16 * 12 * 12, 10),`<br>without `inputs"
-)
-CONVOLUTION += (
-    " =`<br>in place of `outputs = model(inputs.r`: `outputs = model(inputs)`"
-)
+ADAM = "`optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)`"
 TARGETS = "`mnist = torchvision.datasets.MNIST(data_dir, train, transforms.ToTensor(), "
 TARGETS += "lambda digit: digit % 2, download=True)`"
 LOADER = "`train_loader = DataLoader(train_dataset, batch_size=args.batch_size, "
 SAMPLER = "torch.utils.data.WeightedRandomSampler([0.0] * 600 + [1.0] * 40, 200)"
 MORE = "below `eval_dataset =`: `train_dataset = "
-NONE = "`criterion = nn.CrossEntropyLoss()`"  # a line in place of the same line
 EVALUATE = "evaluate(model, criterion, eval_loader, args.device)"
-CHANGES = [  # (change, or where in the README it is; its effect; epochs)
-    (NONE, lambda run: is_shuffled(run.train_loader) and not is_shuffled(run.eval_loader), 1),
-    ("normalise", lambda run: abs(batches(run.train_loader).mean()) < 0.1
+CHANGES = [  # (change, its effect, epochs)
+    ("", lambda run: is_shuffled(run.train_loader) and not is_shuffled(run.eval_loader), 1),
+    (in_readme("normalise"), lambda run: abs(batches(run.train_loader).mean()) < 0.1
      and abs(batches(run.eval_loader).mean()) < 0.1, 1),
-    ("augment", lambda run: changes_again(run.train_dataset) > changes_again(run.eval_dataset), 1),
-    ("own", lambda run: run.lines[-2].startswith("Model Accuracy: 100.00 %"), 3),
+    (in_readme("augment"), lambda run: changes_again(run.train_dataset) > changes_again(run.eval_dataset), 1),
+    (in_readme("own"), lambda run: run.lines[-2].startswith("Model Accuracy: 100.00 %"), 3),
     (COLOURED, lambda run: run.model[0].weight.grad.shape == (1024, 3072), 1),
     (TARGETS, lambda run: {target for _, target in run.train_dataset} == {0, 1}, 1),
     (f"{MORE}torch.utils.data.Subset(train_dataset, range(100))`", lambda run: run.total_step == 2, 1),
     (f"{MORE}torch.utils.data.ConcatDataset([train_dataset] * 2)`", lambda run: run.total_step == 20, 1),
-    ("validation", lambda run: len(run.eval_dataset) == 64
+    (in_readme("validation"), lambda run: len(run.eval_dataset) == 64
      and len({*run.train_dataset.indices} | {*run.eval_dataset.indices}) == 640, 1),
     (f"{LOADER}sampler={SAMPLER})`",
      lambda run: {image.sum().item() for image in batches(run.train_loader)}
@@ -100,27 +103,20 @@ CHANGES = [  # (change, or where in the README it is; its effect; epochs)
     ("below `nn.Linear(28`: `nn.BatchNorm1d(1024),`",
      lambda run: run.model[1].num_batches_tracked == 20, 2),
     ("`criterion = nn.MultiMarginLoss()`", is_mean_loss, 1),
-    ("`optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)`",
-     lambda run: "exp_avg" in run.optimizer.state_dict()["state"][0], 1),
+    (ADAM, lambda run: "exp_avg" in run.optimizer.state_dict()["state"][0], 1),
     ("`optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)`",
      lambda run: "momentum_buffer" in run.optimizer.state_dict()["state"][0], 1),
-    ("learning rate", lambda run: run.optimizer.param_groups[0]["lr"] == 0.003 / 4, 7),
+    (in_readme("learning rate"), lambda run: run.optimizer.param_groups[0]["lr"] == 0.003 / 4, 7),
     ("below `loss.backward()`: `nn.utils.clip_grad_norm_(model.parameters(), 1e-6)`",
      lambda run: 0 < nn.utils.clip_grad_norm_(run.model.parameters(), 1) < 1.01e-6, 1),
     (CONVOLUTION, lambda run: run.model[0].weight.grad.shape == (16, 1, 5, 5), 1),
-    ("convolutional", lambda run: run.model[1].weight.grad.shape == (16, 1, 5, 5), 1),
-    ("mixed", lambda run: run.outputs.dtype == torch.bfloat16, 1),
+    (in_readme("convolutional"), lambda run: run.model[1].weight.grad.shape == (16, 1, 5, 5), 1),
+    (in_readme("mixed"), lambda run: run.outputs.dtype == torch.bfloat16, 1),
 ]  # fmt: skip
-
-
-def in_readme(word):
-    (change,) = [change for name, change in README.items() if word in name]
-    return change
 
 
 @pytest.mark.parametrize(("change", "effect", "epochs"), CHANGES)
 def test_change(make, change, effect, epochs):
-    change = change if "`" in change else in_readme(change)
     assert effect(make(change, "--epochs", epochs))
 
 
@@ -130,7 +126,7 @@ def test_change(make, change, effect, epochs):
      "`train_dataset = torchvision.datasets.MNIST(args.data_dir, transform=transforms.ToTensor())`"],
 )  # fmt: skip
 def test_the_same_in_another_way(make, change):
-    assert make(change, "--epochs", 2).lines == make(NONE, "--epochs", 2).lines
+    assert make(change, "--epochs", 2).lines == make("", "--epochs", 2).lines
 
 
 def test_another_of_torchvisions_data_sets(make, small_data):
@@ -169,10 +165,9 @@ def test_keeping_the_best_epoch(make):
 
 
 def test_saving_the_optimizer_too_and_resuming(make):
-    adam = "`optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)`"
-    make(f"{in_readme('optimizer too')}<br>{adam}", "--epochs", 2)
+    make(f"{in_readme('optimizer too')}<br>{ADAM}", "--epochs", 2)
     saved = torch.load(CHECKPOINT, weights_only=True)
-    run = make(f"{adam}<br>{in_readme('resume')}", "--epochs", 1)
+    run = make(f"{ADAM}<br>{in_readme('resume')}", "--epochs", 1)
     assert saved["epoch"] == 2
     assert run.optimizer.state_dict()["state"][0]["step"] == 3 * run.total_step
 
@@ -189,7 +184,7 @@ def test_a_bug_of_ones_own_shows_its_traceback(make, change, error):
 
 
 def test_flags_reach_their_place(make):
-    run = make(NONE, "--epochs", 1, "--lr", 0.01, "--batch-size", 3)
+    run = make("", "--epochs", 1, "--lr", 0.01, "--batch-size", 3)
     assert run.optimizer.param_groups[0]["lr"] == 0.01
     assert run.train_loader.batch_size == run.eval_loader.batch_size == 3
 
@@ -197,7 +192,7 @@ def test_flags_reach_their_place(make):
 @pytest.mark.parametrize(("change", "flags", "accuracy"), experiments.read_table())
 def test_experiment_of_the_readme(make, small_data, change, flags, accuracy):
     (small_data / "FashionMNIST").symlink_to(small_data / "MNIST")
-    assert make(change or NONE, "--epochs", 1, *flags)
+    assert make(change, "--epochs", 1, *flags)
     assert re.fullmatch(r"\d\d\.\d\d %", accuracy)
 
 

@@ -157,6 +157,14 @@ def test_strokes_apart_are_one_digit(read, tmp_path):
 
 
 ONE, SEVEN = (90, 60, 90, 240), (150, 60, 230, 60, 170, 240)
+
+
+def cut_short(path):
+    drawn(SEVEN).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:-500])
+    return path
+
+
 MISTAKES = {
     "blank": (lambda path: Image.new("L", (300, 300), 200), "no digit"),
     "blot": (
@@ -166,14 +174,8 @@ MISTAKES = {
     "two": (lambda path: drawn(ONE, SEVEN), "several"),
     "text": (lambda path: path.write_text("7") and path, "cannot read"),
     "missing": (lambda path: path, "cannot read"),
-    "cut": (lambda path: cut_short(path), "cannot read"),
+    "cut": (cut_short, "cannot read"),
 }
-
-
-def cut_short(path):
-    drawn(SEVEN).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[:-500])
-    return path
 
 
 @pytest.mark.parametrize("name", MISTAKES)

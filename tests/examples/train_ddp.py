@@ -22,7 +22,6 @@ def main():
     args = parse_args()
     # torchrun tells each process which of all it is, and which on its machine.
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    world_size = int(os.environ["WORLD_SIZE"])
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", local_rank)
@@ -30,13 +29,14 @@ def main():
     distributed.init_process_group()
     torch.manual_seed(1)
 
-    if local_rank == 0:
-        read_mnist(args.data_dir, train=True)  # unpacks, once on each machine
-    distributed.barrier()
+    if local_rank > 0:
+        distributed.barrier()  # until the first process of each machine has unpacked
     train_dataset = read_mnist(args.data_dir, train=True)
+    if local_rank == 0:
+        distributed.barrier()
     eval_dataset = read_mnist(args.data_dir, train=False)
     sampler = DistributedSampler(train_dataset, seed=1)  # a share of the samples
-    share = args.batch_size // world_size
+    share = args.batch_size // distributed.get_world_size()
     train_loader = DataLoader(train_dataset, batch_size=share, sampler=sampler)
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size)
 

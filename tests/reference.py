@@ -3,8 +3,13 @@
 It imports nothing from the script, so that the two can only agree by doing the same.
 """
 
+import sys
+from pathlib import Path
+
 import torch
 from torchvision import datasets, transforms
+
+DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 
 
 def train(data_dir, epochs):
@@ -44,3 +49,8 @@ def train(data_dir, epochs):
         accuracy = (100 * right / len(splits[False])).item()
         print(f"Model Accuracy: {accuracy:.2f} %")
         yield losses, accuracy, model
+
+
+if __name__ == "__main__":
+    for _ in train(DATASETS, epochs=int(sys.argv[1])):
+        pass

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 
 def main():
-    """Run the post's six steps; the functions they call follow in the same order."""
+    """Run the blog post's six steps; their functions follow below in the same order."""
     args = parse_args()
     torch.manual_seed(args.seed)  # same first weights and shuffling in every run
     print(f"Device: {args.device}")
@@ -21,7 +21,7 @@ def main():
     # 1. DataSet
     train_dataset = read_mnist(args.data_dir, train=True)
     eval_dataset = read_mnist(args.data_dir, train=False)
-    # A batch has n samples: inputs (n, 1, 28, 28), targets (n,), the right digits.
+    # A batch of n samples: inputs (n, 1, 28, 28) and targets (n,), the right digits.
     train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size, shuffle=False)
 
@@ -30,7 +30,7 @@ def main():
 
     # 3. Criterion
     # Compares outputs (n, 10) with targets (n,): the loss is small where the right digit
-    # has by far the highest output. Softmax is part of it.
+    # has by far the highest output. The criterion applies softmax; the model must not.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -38,7 +38,7 @@ def main():
 
     # 5. Train Iterator
     total_step = len(train_loader)
-    model.train()  # training mode, for layers such as Dropout; autograd is on anyway
+    model.train()  # training mode: for layers such as Dropout, not for autograd
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
         for step, (inputs, targets) in enumerate(train_loader, start=1):
@@ -47,7 +47,7 @@ def main():
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
-            optimizer.zero_grad()  # backward() adds to the gradients of the last step
+            optimizer.zero_grad()  # clears the old gradients: backward() adds to them
             loss.backward()  # computes the gradient of the loss for each parameter
             optimizer.step()  # SGD: parameter -= lr * gradient
 
@@ -68,12 +68,12 @@ def main():
         )
         if not math.isfinite(eval_loss):
             raise SystemExit(
-                f"error: the loss is {eval_loss}, so this epoch is not saved: --lr is "
-                "too large, or the data hold nan or are not scaled"
+                f"error: the loss is {eval_loss}, so this epoch is not saved; try a "
+                "smaller --lr, and look for nan or unscaled values in the data"
             )
 
         # Checkpoint
-        # Under another name first, so that a stop while saving leaves the old file whole.
+        # Saved under another name first, so that a stop leaves the old file whole.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
         with open(unfinished, "wb") as file:
             torch.save(model.state_dict(), file)
@@ -84,11 +84,11 @@ def main():
 def read_mnist(data_dir, train, transform=None):
     """Return a split of MNIST: pairs of an image (1, 28, 28) in [0, 1] and its digit.
 
-    A transform gets a PIL image, each time a sample is read, and replaces ToTensor.
+    With a transform, the image is what it makes of a PIL image, anew at each access.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transforms is not None:
-        return mnist  # which applies the transform, one image at a time
+    if mnist.transforms is not None:  # of the images, the targets or both
+        return mnist
     images = mnist.data.unsqueeze(1).float().div_(255)  # as ToTensor, but all at once
     return list(zip(images, mnist.targets.tolist(), strict=True))
 
@@ -96,16 +96,16 @@ def read_mnist(data_dir, train, transform=None):
 def make_model():
     """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit."""
     return nn.Sequential(
-        nn.Linear(28 * 28, 1024),  # no activation between them, as in the post
+        nn.Linear(28 * 28, 1024),  # no activation follows, as in the post
         nn.Linear(1024, 10),
     )
 
 
 def evaluate(model, criterion, eval_loader, device):
     """Return the accuracy in percent and the mean loss over all samples."""
-    model.eval()  # evaluation mode, for the same layers; autograd stays on
+    model.eval()  # evaluation mode: for layers such as Dropout, not for autograd
     correct_cnt, total_cnt, total_loss = 0, 0, 0.0
-    with torch.no_grad():  # turns autograd off, as no gradients are needed here
+    with torch.no_grad():  # turns autograd off: no gradients are needed here
         for inputs, targets in eval_loader:
             inputs, targets = inputs.to(device), targets.to(device)
             inputs = inputs.reshape(-1, 28 * 28)  # (n, 1, 28, 28) to (n, 784)
@@ -133,7 +133,9 @@ def parse_args():
     parser.add_argument("--lr", type=float, default=0.003, help="learning rate")
     parser.add_argument("--seed", type=int, default=1, help="random seed")
     parser.add_argument("--log-interval", type=int, default=100, help="steps per line")
-    parser.add_argument("--device", type=torch.device, default=device, help="to run on")
+    parser.add_argument(
+        "--device", type=torch.device, default=device, help="cpu, cuda, mps ..."
+    )
     parser.add_argument("--data-dir", default=datasets, help="folder of MNIST/raw")
     parser.add_argument(
         "--checkpoint", type=Path, default="mnist_dnn_model.pth", help="file to save to"

@@ -1,45 +1,70 @@
-"""The README's sections, tables and changes, for the tests and for experiments.py."""
+"""The README's sections, tables, blocks and diffs, for the tests and experiments.py.
+
+Whatever is missing, or is there twice, is an error, so that nothing escapes its test.
+
+    python tests/readme.py SECTION START
+
+prints the section's block whose first line begins with START: a command for .ci/run.
+"""
 
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT.joinpath("README.md").read_text("utf-8")
 SCRIPT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 
 
-def section(title):
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def only(found, what):
+    if len(found) != 1:
+        raise ValueError(f"README: {len(found)} times, not once: {what}")
+    return found[0]
+
+
+def section(title, file="README.md"):
+    text = ROOT.joinpath(file).read_text("utf-8")
+    parts = text.split("\n## ")
+    return only([part for part in parts if part.startswith(f"{title}\n")], title)
 
 
 def rows(text):
-    """The cells of a text's first table, without its heading."""
-    lines = re.search(r"(^\|.*\n)+", text, re.MULTILINE)[0].splitlines()
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]
-    ]
+    """The cells of a text's only table, without its heading."""
+    table = only(re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE), "a table")
+    lines = table.splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def changed(change):
-    """Return the script with a change made to it, as the README writes changes.
+def blocks(text):
+    """The contents of all blocks of a text."""
+    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
-    Its parts, between <br>, are: `line`, in place of the one that starts alike; in
-    place of `start`: `line`; below `start`: `line`; without `start`.
-    """
-    lines = SCRIPT.splitlines()
-    for part in filter(None, change.split("<br>")):
-        how, start, line = re.fullmatch(r"(.*?)`(.*?)`(?:: `(.*)`)?", part).groups()
-        if not how:
-            start, line = re.match(r"\w+( =|\()", start)[0], start
-        found = [i for i, text in enumerate(lines) if text.strip().startswith(start)]
-        if len(found) != 1:
-            raise ValueError(f"{len(found)} lines of the script start with {start}")
-        (index,) = found
-        indent = re.match(" *", lines[index])[0]
-        if how == "below ":
-            lines.insert(index + 1, indent + line)
-        elif how == "without ":
-            del lines[index]
-        else:
-            lines[index] = indent + line
-    return "\n".join(lines) + "\n"
+
+def block(title, start):
+    """The only block of a section whose text begins so."""
+    found = [text for text in blocks(section(title)) if text.startswith(start)]
+    return only(found, f"a block with {start} in {title}")
+
+
+def recipes():
+    """The diffs of "Make it yours" by their headings."""
+    parts = section("Make it yours").split("\n### ")[1:]
+    named = [part.split("\n", 1) for part in parts]
+    titles = [title for title, _ in named]
+    return {only([t for t in titles if t == title], title): only(blocks(text), title)
+            for title, text in named}  # fmt: skip
+
+
+def apply(diff, text=SCRIPT):
+    """Return the text with a diff made to it; its parts stand between lines "..."."""
+    for part in diff.split("...\n"):
+        lines = [line or " " for line in part.splitlines()]
+        old = "".join(line[1:] + "\n" for line in lines if line[0] in " -")
+        new = "".join(line[1:] + "\n" for line in lines if line[0] in " +")
+        if ("\n" + text).count("\n" + old) != 1:
+            raise ValueError(f"not exactly once in the script:\n{old}")
+        text = ("\n" + text).replace("\n" + old, "\n" + new)[1:]
+    return text
+
+
+if __name__ == "__main__":
+    print(block(*sys.argv[1:]), end="")

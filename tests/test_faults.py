@@ -62,7 +62,7 @@ def test_bad_device(train, monkeypatch):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_loss_is_no_finite_number(train, old, monkeypatch, loss):
     monkeypatch.setattr(train_mnist, "evaluate", lambda *_: (9.8, loss))
-    with pytest.raises(SystemExit, match=f"^error: the loss is {loss}.*--lr.*scaled$"):
+    with pytest.raises(SystemExit, match=f"^error: the loss is {loss}.*--lr.*data$"):
         train()
 
 

@@ -1,84 +1,132 @@
-"""Classify your own picture of one handwritten digit with the model you trained."""
+"""Read your own pictures of handwritten digits, one digit each, with your model.
+
+    python tests/examples/own_picture.py my_digit.jpg another.png
+
+A digit may be drawn or photographed, dark on light or light on dark. Leave a margin of
+paper around it, and no shadow with a hard edge across it: that is taken for ink.
+"""
 
 import argparse
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
-from torch.nn.functional import avg_pool2d, max_pool2d, pad
-from torchvision.transforms.functional import resize, to_pil_image, to_tensor
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate, max_pool2d
+from torchvision.transforms.functional import resize, to_tensor
+from torchvision.utils import save_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from train_mnist import make_model
 
-SIZE = 128  # pixels at the picture's longer side while the digit is looked for
+SIZE = 128  # pixels at the longer side of a picture while the digit is looked for
+Image.MAX_IMAGE_PIXELS = None  # your own pictures may be as large as they are
 
 
 def main():
     args = parse_args()
     model = load_model(args.checkpoint)
-    image = like_mnist(find_ink(read_picture(args.picture)))
-    chances = model(image.reshape(1, 28 * 28)).softmax(dim=1)[0]
-    best = zip(*(values.tolist() for values in chances.topk(3)))
-    print(", ".join(f"{digit}: {100 * chance:.0f} %" for chance, digit in best))
-    save_enlarged(image, args.shown)
+    images = []
+    for path in args.pictures:
+        try:
+            picture = read_picture(path)
+        except UnidentifiedImageError:  # such as a HEIC file that is called my.png
+            start = Path(path).read_bytes()[:12]
+            print(f"{path}: no format that Pillow reads, begins with {start}")
+            continue
+        except OSError as error:
+            print(f"{path}: {error}")
+            continue
+        ink = find_digit(picture)
+        if ink is None:
+            print(f"{path}: no digit found")
+            continue
+        image = like_mnist(ink)
+        with torch.no_grad():
+            chances = model(image.reshape(1, 28 * 28)).softmax(dim=1)[0]
+        best = zip(*(values.tolist() for values in chances.topk(3)))
+        answers = [f"{digit} ({100 * chance:.0f} %)" for chance, digit in best]
+        print(f"{path}: {', '.join(answers)}")
+        images.append(image)
+    if images:
+        save_image(interpolate(torch.stack(images), scale_factor=10), args.shown)
+        print(f"What the model was shown: {args.shown}")
+    if len(images) < len(args.pictures):
+        sys.exit(1)
 
 
 def load_model(path):
-    if not Path(path).exists():
-        sys.exit(f"error: there is no {path}: run train_mnist.py first")
-    model = make_model()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:  # of many types, some with a text of many lines
-        raise SystemExit(
-            f"error: {path} is not what train_mnist.py saves: run it again"
-        ) from error
-    return model.eval()
+    """Return the model with the parameters of a checkpoint, or of its entry "model"."""
+    model = make_model().eval()
+    saved = torch.load(path, map_location="cpu")
+    state = saved.get("model", saved)
+    if state.keys() != model.state_dict().keys():
+        sys.exit(f"error: {path} holds {', '.join(state)}: not what make_model() needs")
+    model.load_state_dict(state)
+    return model
 
 
 def read_picture(path):
-    """Return the picture as (4, height, width), with the opacity as a fourth colour."""
-    try:
-        picture = ImageOps.exif_transpose(Image.open(path))  # phones turn by a note
-        if picture.mode[0] in "IF":  # more than the 8 bits that convert() keeps
-            low, high = picture.getextrema()
-            scale = 255 / max(high - low, 1e-9)
-            stretched = picture.convert("F").point(
-                lambda grey: grey * scale - low * scale
-            )
-            picture = stretched.convert("L")
-        # In RGBa, what is transparent has no colour: ink of any colour differs.
-        picture = picture.convert("RGBA").convert("RGBa")
-    except Exception as error:  # damaged files raise errors of many types
-        reason = " ".join(str(error).split())
-        raise SystemExit(
-            f"error: cannot read {path}: {reason}; give a whole PNG or JPEG file"
-        ) from error
-    scale = SIZE / max(picture.size)
-    width, height = (max(1, round(scale * side)) for side in picture.size)
-    return resize(to_tensor(picture), [height, width], antialias=True).clamp(0, 1)
+    """Return the picture of a file, as a small one: what is transparent has no colour."""
+    picture = Image.open(path)
+    picture.draft("RGB", (1024, 1024))  # reads no more of a JPEG than is needed
+    if picture.mode[0] in "IF":  # more than 8 bits, which convert() would cut off
+        low, high = picture.getextrema()
+        scale = 255 / max(high - low, 1e-9)
+        picture = picture.convert("F").point(lambda grey: grey * scale - low * scale)
+        picture = picture.convert("L")
+    picture = ImageOps.contain(picture.convert("RGBA").convert("RGBa"), (1024, 1024))
+    return ImageOps.exif_transpose(picture)  # phones turn a picture by a note in it
+
+
+def find_digit(picture):
+    """Return the ink of the digit (height, width), from 0 to 1, or None."""
+    ink = find_ink(picture)
+    if ink is None:
+        return None
+    top, left, bottom, right = box(ink > 0)
+    side = max(bottom - top, right - left)
+    if side > SIZE / 4:
+        return ink
+    scale = max(picture.size) / SIZE  # a small digit: once more, and nearer
+    near = (left - side, top - side, right + side, bottom + side)
+    return find_ink(picture.crop([round(scale * place) for place in near]))
 
 
 def find_ink(picture):
-    """Return the ink of the digit, from 0 to 1, as (height, width)."""
+    picture = to_tensor(ImageOps.contain(picture, (SIZE, SIZE)))
     paper = find_paper(picture)
     ink = difference(picture, paper)
-    inner = ink.clone()
-    for piece in pieces(~paper):
-        if torch.cat([piece[0], piece[-1], piece[:, 0], piece[:, -1]]).any():
-            inner[piece] = 0  # the desk, unless the digit itself reaches the edge
-    digit = select(inner) or select(ink)
-    if digit is None:
-        sys.exit("error: no digit found: give a picture of one, large and in clear ink")
-    check_shape(digit)
-    strokes = torch.stack(digit).any(dim=0)
+    around = pieces(~paper)
+    rim = torch.cat([around[0], around[-1], around[:, 0], around[:, -1]])
+    inner = ink * ~(torch.isin(around, rim) & ~paper)  # without the desk
+    if inner.max() > 0.15:  # else the digit itself reaches the rim
+        ink = inner
+    if ink.max() < 0.1:
+        return None
+    numbers = pieces(ink > 0.4 * ink.max())
+    found, sizes = numbers[numbers > 0].unique(return_counts=True)
+    strokes = [numbers == n for n in found[sizes > 0.04 * sizes.max()]]  # no specks
+    strokes = [s for s in strokes if not any(frames(s, other) for other in strokes)]
+    strokes = torch.stack(strokes).any(dim=0)
     strength = ink / ink[strokes].quantile(0.8)
     near = max_pool2d(strokes[None].float(), 5, 1, 2)[0]  # keeps the soft edges
     return near * ((strength - 0.2) / 0.6).clamp(0, 1)  # a shade of the paper is no ink
+
+
+def frames(piece, other):
+    """Tell whether a piece goes all around another one that is not much smaller."""
+    top, left, bottom, right = box(piece)
+    inner_top, inner_left, inner_bottom, inner_right = box(other)
+    around = top < inner_top and left < inner_left
+    around = around and inner_bottom < bottom and inner_right < right
+    return around and inner_bottom - inner_top > (bottom - top) / 6
+
+
+def box(mask):
+    """Return the top, left, bottom and right of what is in a mask."""
+    places = mask.nonzero()
+    return *places.amin(dim=0).tolist(), *(places.amax(dim=0) + 1).tolist()
 
 
 def find_paper(picture):
@@ -87,92 +135,47 @@ def find_paper(picture):
     Of the even areas, with all that match in colour, paper is the largest one; the
     middle of the picture counts more, as a desk may be larger than the sheet.
     """
-    highest = max_pool2d(picture, 5, 1, 2)
-    lowest = -max_pool2d(-picture, 5, 1, 2)
-    steps = (highest - lowest).amax(dim=0)
+    steps = (max_pool2d(picture, 5, 1, 2) + max_pool2d(-picture, 5, 1, 2)).amax(dim=0)
     contrast = (picture.amax(dim=(1, 2)) - picture.amin(dim=(1, 2))).max()
     even = steps <= max(0.2 * contrast, 2 * steps.median())  # in spite of noise
     rows, columns = (torch.bartlett_window(side, False) for side in even.shape)
     weights = 0.2 + torch.outer(rows, columns)
+    numbers = pieces(even)
+    found, sizes = numbers[even].unique(return_counts=True)
     papers = []
-    for piece in sorted(pieces(even), key=torch.sum)[-4:]:
+    for number in found[sizes.argsort()[-4:]]:
+        piece = numbers == number
         ink = difference(picture, piece)
-        papers.append(even & (ink <= 0.3 * ink.max()))
+        papers.append(piece | (even & (ink <= 0.3 * ink.max())))
     return max(papers, key=lambda paper: weights[paper].sum())
 
 
 def difference(picture, paper):
     """Return how far each pixel is from the paper near it, in the light there."""
-    known = paper[None].float()
-    nearby = picture
-    while not known.all():  # from the rim of the paper on, into what is not paper
-        share = avg_pool2d(known, 9, 1, 4)
-        average = avg_pool2d(nearby * known, 9, 1, 4) / share.clamp(min=1e-6)
-        nearby = torch.where(known > 0, nearby, average)
+    share = adaptive_avg_pool2d(paper[None].float(), 32)
+    light = adaptive_avg_pool2d(picture * paper, 32) / share.clamp(min=1e-6)
+    while not share.all():  # from the rim of the paper on, into what is not paper
         known = (share > 0).float()
-    return ((picture - nearby).abs() / torch.maximum(nearby, 1 - nearby)).amax(dim=0)
+        share = avg_pool2d(known, 3, 1, 1)
+        average = avg_pool2d(light * known, 3, 1, 1) / share.clamp(min=1e-6)
+        light = torch.where(known > 0, light, average)
+    light = interpolate(light[None], paper.shape, mode="bilinear")[0]
+    return ((picture - light).abs() / torch.maximum(light, 1 - light)).amax(dim=0)
 
 
 def pieces(mask):
-    """Return the masks of the connected pieces; a pixel has eight neighbours."""
-    width = mask.shape[1] + 1  # with an empty column, so that no row runs into the next
-    steps = (-width - 1, -width, 1 - width, -1, 1, width - 1, width, width + 1)
-    left = set(pad(mask, (0, 1)).flatten().nonzero().flatten().tolist())
-    found = []
-    while left:
-        piece = [left.pop()]
-        for pixel in piece:  # grows meanwhile
-            near = left.intersection([pixel + step for step in steps])
-            left -= near
-            piece += near
-        flat = torch.zeros(mask.shape[0] * width, dtype=torch.bool)
-        flat[piece] = True
-        found.append(flat.reshape(-1, width)[:, :-1])
-    return found
-
-
-def select(ink):
-    """Return the pieces that make up the digit, or None."""
-    if ink.max() < 0.1:
-        return None
-    found = sorted(pieces(ink > 0.4 * ink.max()), key=torch.sum)
-    found = [piece for piece in found if piece.sum() > 0.04 * found[-1].sum()]  # specks
-    found = [piece for piece in found if not any(frames(piece, p) for p in found)]
-    sides = [high - low for low, high in box(torch.stack(found).any(dim=0))]
-    return found if max(sides) > SIZE / 12 else None
-
-
-def frames(piece, other):
-    return all(
-        low < inner_low
-        and inner_high < high
-        and inner_high - inner_low > (high - low) / 6
-        for (low, high), (inner_low, inner_high) in zip(box(piece), box(other))
-    )
-
-
-def box(mask):
-    """Return the first row and the one after the last, and the same of the columns."""
-    return [(int(i.min()), int(i.max()) + 1) for i in mask.nonzero().unbind(1)]
-
-
-def check_shape(digit):
-    whole = torch.stack(digit).any(dim=0)
-    (top, bottom), (left, right) = box(whole)
-    height, width = bottom - top, right - left
-    boxes = [box(piece) for piece in digit]
-    tall = sorted(columns for (a, b), columns in boxes if b - a > 0.6 * height)
-    apart = any(this[1] < following[0] for this, following in pairwise(tall))
-    if apart or width > 2 * height:
-        sys.exit("error: this looks like several digits: give a picture of one")
-    solid = whole.sum() > 0.8 * height * width and width > height / 2
-    if solid or whole.float().mean() > 0.5:
-        sys.exit("error: the ink is a blot, not a digit: give a picture of one digit")
+    """Number the connected pieces of a mask (height, width); 0 is what is not in it."""
+    numbers = torch.arange(1.0, mask.numel() + 1).reshape(mask.shape) * mask
+    while True:  # the highest number spreads over its piece
+        spread = max_pool2d(numbers[None], 3, 1, 1)[0] * mask
+        if torch.equal(spread, numbers):
+            return numbers.long()
+        numbers = spread
 
 
 def like_mnist(ink):
     """Return the ink as (1, 28, 28), with the size and the place of MNIST's digits."""
-    (top, bottom), (left, right) = box(ink > 0)
+    top, left, bottom, right = box(ink > 0)
     ink = ink[top:bottom, left:right]
     height, width = (max(1, round(20 * side / max(ink.shape))) for side in ink.shape)
     ink = resize(ink[None], [height, width], antialias=True)[0]
@@ -184,25 +187,17 @@ def like_mnist(ink):
     return image[:, 10:38, 10:38]
 
 
-def save_enlarged(image, path):
-    picture = to_pil_image(image).resize((280, 280), Image.Resampling.NEAREST)
-    try:
-        picture.save(path, "PNG")
-    except OSError as error:
-        sys.exit(f"error: cannot save {path}: {error}")
-    print(f"What the model was shown: {path}")
-
-
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("picture", help="file of the picture, such as PNG or JPEG")
+    parser.add_argument("pictures", nargs="+", help="files such as PNG or JPEG")
     parser.add_argument(
         "--checkpoint", default="mnist_dnn_model.pth", help="file train_mnist.py saved"
     )
     parser.add_argument(
-        "--shown", default="shown.png", help="file for what the model is shown"
+        "--shown", default="shown.png", help="file for what the model was shown"
     )
     return parser.parse_args()
 

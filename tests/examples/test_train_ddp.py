@@ -1,4 +1,4 @@
-"""Tests of examples/train_ddp.py: several processes train as one does."""
+"""Tests of train_ddp.py: several processes train as one does."""
 
 import os
 import re
@@ -10,11 +10,13 @@ import pytest
 import torch
 import train_ddp
 from conftest import CHECKPOINT, ROOT
-from readme import section
+from readme import block
 
-COMMANDS = re.findall(
-    r"^torchrun .*", section("More than one GPU or machine"), re.MULTILINE
-)
+COMMANDS = re.findall(r"torchrun .*\.py", train_ddp.__doc__)
+
+
+def test_the_readme_has_the_same_command():
+    assert block("Several GPUs, speed, tests", "torchrun").strip() == COMMANDS[0]
 
 
 @pytest.mark.slow
@@ -27,7 +29,7 @@ def test_two_processes_train_as_one(train, small_data, home, machines):
     """
     flags = ["--data-dir", small_data, "--epochs", 3, "--batch-size", 640]
     train(*flags)
-    alone = torch.load(CHECKPOINT, weights_only=True)
+    alone = torch.load(CHECKPOINT)
     os.remove(CHECKPOINT)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -38,36 +40,40 @@ def test_two_processes_train_as_one(train, small_data, home, machines):
     started = [
         subprocess.Popen(
             [*command, *map(str, flags)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         for _ in range(machines)
     ]
-    try:
-        outputs = [process.communicate(timeout=100)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    outputs = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0] * machines, outputs
     assert len(re.findall(r"Model Accuracy: (.*?) %", "".join(outputs))) == 3
-    together = torch.load(CHECKPOINT, weights_only=True)
+    assert os.listdir() == [CHECKPOINT]
+    together = torch.load(CHECKPOINT)
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value)
 
 
+@pytest.mark.parametrize(("gpus", "device"), [(0, "cpu"), (1, "cpu"), (2, "cuda:1")])
+def test_device(monkeypatch, capsys, gpus, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert str(train_ddp.choose_device(local_rank=1, processes=2)) == device
+    assert capsys.readouterr().out.startswith(f"Device: {device}, with {gpus} GPUs")
+
+
 @pytest.mark.parametrize(
-    ("flags", "world_size", "error"),
+    ("flags", "processes", "error"),
     [
         ([], None, "start it with torchrun"),
-        (["--batch-size", "64"], "3", "3 processes can't share --batch-size 64"),
+        (["--batch-size", "64"], "3", "--batch-size must be a multiple of"),
+        (["--batch-size", "0"], "2", "--batch-size must be a multiple of"),
     ],
 )
-def test_refused(monkeypatch, capsys, flags, world_size, error):
+def test_refused(monkeypatch, capsys, flags, processes, error):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    if world_size:
-        monkeypatch.setenv("WORLD_SIZE", world_size)
+    if processes:
+        monkeypatch.setenv("WORLD_SIZE", processes)
     monkeypatch.setattr(sys, "argv", ["train_ddp.py", *flags])
     with pytest.raises(SystemExit) as stop:
         train_ddp.main()

@@ -199,7 +199,7 @@ def test_some_kinds(kind, checkpoint, read):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind(kind, checkpoint, read):
-    check(kind, 30, checkpoint, read)
+    check(kind, 20, checkpoint, read)
 
 
 def draw(*lines, width=40, size=(600, 600)):

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "examples")]
 import train_mnist
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """What a fresh clone holds for a run, in a path with a space and Korean letters."""
     folder = tmp_path_factory.mktemp("a clone 복사본")

@@ -70,7 +70,8 @@ def find_mistakes(images, targets, predicted):
 
 def draw_mistakes(firsts, counts):
     """Draw a table whose first row and first column hold the digits."""
-    cells = pad(1 - firsts, (0, 0, 0, 0, 0, 0, 1, 0, 1, 0), value=1)
+    cells = torch.ones(11, 11, 1, 28, 28)
+    cells[1:, 1:] = 1 - firsts.clamp(0, 1)  # other values than MNIST's, if normalised
     texts = ["is \\ as", *map(str, range(10))]
     for digit in range(10):
         texts += [str(digit), *(str(n) if n else "" for n in counts[digit].tolist())]
@@ -82,10 +83,10 @@ def draw(images, texts, columns, scale):
     cells = pad(interpolate(images, scale_factor=scale), (8, 8, 20, 0), value=1)
     picture = to_pil_image(make_grid(cells, nrow=columns, padding=0))
     height, width = cells.shape[2:]
+    font = ImageFont.load_default(16)
     for number, text in enumerate(texts):
         row, column = divmod(number, columns)
         place = (column * width + width // 2, row * height + 10)
-        font = ImageFont.load_default(16)
         ImageDraw.Draw(picture).text(place, text, "black", font, anchor="mm")
     return picture
 

@@ -34,7 +34,7 @@ def main():
             start = Path(path).read_bytes()[:12]
             print(f"{path}: no format that Pillow reads, begins with {start}")
             continue
-        except OSError as error:
+        except (OSError, SyntaxError) as error:  # a broken PNG is a SyntaxError
             print(f"{path}: {error}")
             continue
         ink = find_digit(picture)
@@ -75,6 +75,8 @@ def read_picture(path):
         scale = 255 / max(high - low, 1e-9)
         picture = picture.convert("F").point(lambda grey: grey * scale - low * scale)
         picture = picture.convert("L")
+    if max(picture.size) > SIZE * min(picture.size):
+        raise OSError(f"too narrow: {picture.width} x {picture.height} pixels")
     picture = ImageOps.contain(picture.convert("RGBA").convert("RGBa"), (1024, 1024))
     return ImageOps.exif_transpose(picture)  # phones turn a picture by a note in it
 
@@ -89,35 +91,45 @@ def find_digit(picture):
     if side > SIZE / 4:
         return ink
     scale = max(picture.size) / SIZE  # a small digit: once more, and nearer
-    near = (left - side, top - side, right + side, bottom + side)
-    return find_ink(picture.crop([round(scale * place) for place in near]))
+    left, top = max(0, left - side) * scale, max(0, top - side) * scale
+    right = min(picture.width, (right + side) * scale)
+    bottom = min(picture.height, (bottom + side) * scale)
+    return find_ink(
+        picture.crop((round(left), round(top), round(right), round(bottom)))
+    )
 
 
 def find_ink(picture):
+    """Return the ink of a digit that is large in its picture, or None."""
     picture = to_tensor(ImageOps.contain(picture, (SIZE, SIZE)))
     paper = find_paper(picture)
     ink = difference(picture, paper)
     around = pieces(~paper)
     rim = torch.cat([around[0], around[-1], around[:, 0], around[:, -1]])
-    inner = ink * ~(torch.isin(around, rim) & ~paper)  # without the desk
-    if inner.max() > 0.15:  # else the digit itself reaches the rim
-        ink = inner
+    desk = torch.isin(around, rim) & ~paper
+    if (ink * ~desk).max() > 0.15:  # else it is the digit that reaches the rim
+        ink = ink * ~desk
     if ink.max() < 0.1:
         return None
     numbers = pieces(ink > 0.4 * ink.max())
     found, sizes = numbers[numbers > 0].unique(return_counts=True)
     strokes = [numbers == n for n in found[sizes > 0.04 * sizes.max()]]  # no specks
-    strokes = [s for s in strokes if not any(frames(s, other) for other in strokes)]
+    boxes = [box(stroke) for stroke in strokes]
+    strokes = [
+        stroke
+        for stroke, outer in zip(strokes, boxes)
+        if not any(frames(outer, inner) for inner in boxes)
+    ]
     strokes = torch.stack(strokes).any(dim=0)
     strength = ink / ink[strokes].quantile(0.8)
     near = max_pool2d(strokes[None].float(), 5, 1, 2)[0]  # keeps the soft edges
     return near * ((strength - 0.2) / 0.6).clamp(0, 1)  # a shade of the paper is no ink
 
 
-def frames(piece, other):
-    """Tell whether a piece goes all around another one that is not much smaller."""
-    top, left, bottom, right = box(piece)
-    inner_top, inner_left, inner_bottom, inner_right = box(other)
+def frames(outer, inner):
+    """Tell whether a box goes all around another one of over a sixth of its height."""
+    top, left, bottom, right = outer
+    inner_top, inner_left, inner_bottom, inner_right = inner
     around = top < inner_top and left < inner_left
     around = around and inner_bottom < bottom and inner_right < right
     return around and inner_bottom - inner_top > (bottom - top) / 6

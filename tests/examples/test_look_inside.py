@@ -56,9 +56,12 @@ def test_red_speaks_for_a_digit_at_its_place():
 def test_a_mistake_is_drawn_in_its_row_and_column():
     firsts, counts = torch.zeros(10, 10, 1, 28, 28), torch.zeros(10, 10).int()
     empty = look_inside.draw_mistakes(firsts, counts)
-    firsts[7, 2], counts[7, 2] = 1, 12
-    one = look_inside.draw_mistakes(firsts, counts)
-    assert where(empty, one, columns=11, rows=11) == (8, 3)  # after the headings
+    firsts[7, 2] = 1
+    image = look_inside.draw_mistakes(firsts, counts)
+    assert where(empty, image, columns=11, rows=11) == (8, 3)  # after the headings
+    counts[7, 2] = 12
+    count = look_inside.draw_mistakes(firsts, counts)
+    assert where(image, count, columns=11, rows=11) == (8, 3)
 
 
 def test_main(small_data, home, monkeypatch, capsys):

@@ -190,7 +190,7 @@ def check(kind, count, checkpoint, read):
 
 
 @pytest.mark.parametrize(
-    "kind", ["turned by EXIF", "turned sheet", "frame", "70 of 2000 pixels"]
+    "kind", ["turned by EXIF", "turned sheet", "70 of 2000 pixels"]
 )
 def test_some_kinds(kind, checkpoint, read):
     check(kind, 6, checkpoint, read)
@@ -222,6 +222,18 @@ def test_strokes_apart_are_one_digit_and_shown(read):
     shown = Image.open("shown.png").convert("L")
     assert shown.height == 280
     assert shown.crop((150, 30, 220, 70)).getextrema()[1] > 200  # the bar
+
+
+def test_a_frame_is_no_ink():
+    corners = (60, 60, 540, 60, 540, 540, 60, 540, 60, 60)
+    pictures = (draw(SEVEN), draw(SEVEN, corners))
+    plain, framed = (
+        own_picture.like_mnist(
+            own_picture.find_digit(picture.convert("RGBA").convert("RGBa"))
+        )
+        for picture in pictures
+    )
+    assert (plain - framed).abs().mean() < 0.02
 
 
 def test_several_pictures_and_a_line_for_each(read):

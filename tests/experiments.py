@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from readme import ROOT, SCRIPT, apply, recipes
+from readme import ROOT, changed, recipes
 
 RELU = """\
          nn.Linear(28 * 28, 1024),  # no activation follows, as in the post
@@ -49,21 +49,14 @@ EXPERIMENTS = {  # diffs and flags, by what the README calls them
 CURVES = list(EXPERIMENTS)[:1] + list(EXPERIMENTS)[2:6]
 
 
-def changed(name):
-    """Return the script with an experiment's changes."""
-    text = SCRIPT
-    for diff in EXPERIMENTS[name][0]:
-        text = apply(diff, text)
-    return text
-
-
 def measure(name, epochs):
     """Run the changed script; return the accuracy in percent after each epoch."""
+    diffs, flags = EXPERIMENTS[name]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "train_mnist.py")
-        script.write_text(changed(name), "utf-8")
+        script.write_text(changed(*diffs), "utf-8")
         command = [sys.executable, script, "--data-dir", ROOT / "datasets"]
-        command += ["--epochs", str(epochs), *EXPERIMENTS[name][1].split()]
+        command += ["--epochs", str(epochs), *flags.split()]
         output = subprocess.check_output(command, cwd=folder, text=True)
     return [float(accuracy) for accuracy in re.findall(r"Accuracy: (.*?) %", output)]
 

@@ -47,11 +47,11 @@ def block(title, start):
 
 def recipes():
     """The diffs of "Make it yours" by their headings."""
-    parts = section("Make it yours").split("\n### ")[1:]
-    named = [part.split("\n", 1) for part in parts]
-    titles = [title for title, _ in named]
-    return {only([t for t in titles if t == title], title): only(blocks(text), title)
-            for title, text in named}  # fmt: skip
+    found = {}
+    for part in section("Make it yours").split("\n### ")[1:]:
+        title, text = part.split("\n", 1)
+        found.setdefault(title, []).extend(blocks(text))
+    return {title: only(diffs, title) for title, diffs in found.items()}
 
 
 def apply(diff, text=SCRIPT):
@@ -63,6 +63,14 @@ def apply(diff, text=SCRIPT):
         if ("\n" + text).count("\n" + old) != 1:
             raise ValueError(f"not exactly once in the script:\n{old}")
         text = ("\n" + text).replace("\n" + old, "\n" + new)[1:]
+    return text
+
+
+def changed(*diffs):
+    """Return the script with diffs made to it, one after the other."""
+    text = SCRIPT
+    for diff in diffs:
+        text = apply(diff, text)
     return text
 
 

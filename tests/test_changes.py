@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import types
+from itertools import product
 from pathlib import Path
 
 import own_picture
@@ -18,7 +19,7 @@ import torch
 from conftest import CHECKPOINT, without_times
 from experiments import EXPERIMENTS, OPTIMIZER
 from PIL import Image, ImageDraw
-from readme import SCRIPT, apply, recipes
+from readme import apply, changed, recipes
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -44,10 +45,7 @@ def make(train, tmp_path):
     """
 
     def make(*diffs, flags=("--epochs", 1), **names):
-        text = SCRIPT
-        for diff in diffs:
-            text = apply(diff, text)
-        module = load(text, tmp_path)
+        module = load(changed(*diffs), tmp_path)
         used = types.SimpleNamespace(loaders=[], model=None)
 
         def loader(*args, **options):
@@ -74,16 +72,9 @@ def inputs(loader):
 
 
 def save_pictures(mode):
-    for folder in (
-        "train/ant",
-        "train/bee",
-        "train/cat",
-        "eval/ant",
-        "eval/bee",
-        "eval/cat",
-    ):
-        os.makedirs(f"pictures/{folder}")
-        Image.new(mode, (40, 30)).save(f"pictures/{folder}/one.png")
+    for part, name in product(("train", "eval"), ("ant", "bee", "cat")):
+        os.makedirs(f"pictures/{part}/{name}")
+        Image.new(mode, (40, 30)).save(f"pictures/{part}/{name}/one.png")
 
 
 def test_every_change_has_its_test():

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader
 
 
 def main():
-    """Run the blog post's six steps; their functions follow below in the same order."""
+    """Run the blog post's six steps. Steps 1, 2 and 6 call the functions below."""
     args = parse_args()
-    torch.manual_seed(args.seed)  # same first weights and shuffling in every run
+    torch.manual_seed(args.seed)  # the same initial weights and shuffling in every run
     print(f"Device: {args.device}")
 
     # 1. DataSet
     train_dataset = read_mnist(args.data_dir, train=True)
+    # The test split: it measures the result, and must not be used to choose settings.
     eval_dataset = read_mnist(args.data_dir, train=False)
     # A batch of n samples: inputs (n, 1, 28, 28) and targets (n,), the right digits.
     train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
@@ -29,8 +30,8 @@ def main():
     model = make_model().to(args.device)
 
     # 3. Criterion
-    # Compares outputs (n, 10) with targets (n,): the loss is small where the right digit
-    # has by far the highest output. The criterion applies softmax; the model must not.
+    # Compares outputs (n, 10) with targets (n,): the loss is small where the right
+    # digit has by far the highest score. It applies softmax; the model must not.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -38,12 +39,12 @@ def main():
 
     # 5. Train Iterator
     total_step = len(train_loader)
-    model.train()  # training mode: for layers such as Dropout, not for autograd
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
+        model.train()  # training mode: for layers such as Dropout, not for autograd
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
-            inputs = inputs.reshape(-1, 28 * 28)  # (n, 1, 28, 28) to (n, 784)
+            inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
@@ -52,20 +53,14 @@ def main():
             optimizer.step()  # SGD: parameter -= lr * gradient
 
             if step % args.log_interval == 0:
-                print(
-                    f"Epoch [{epoch}/{args.epochs}], Step [{step}/{total_step}], "
-                    f"Loss: {loss.item():.4f}",
-                    flush=True,
-                )
+                progress = f"Epoch [{epoch}/{args.epochs}], Step [{step}/{total_step}]"
+                print(f"{progress}, Loss: {loss.item():.4f}", flush=True)
 
         # 6. Evaluation Logic
         accuracy, eval_loss = evaluate(model, criterion, eval_loader, args.device)
         seconds = time.perf_counter() - start
-        print(
-            f"Model Accuracy: {accuracy:.2f} %, Eval Loss: {eval_loss:.4f}, "
-            f"Time: {seconds:.1f} s",
-            flush=True,
-        )
+        result = f"Model Accuracy: {accuracy:.2f} %, Eval Loss: {eval_loss:.4f}"
+        print(f"{result}, Time: {seconds:.1f} s", flush=True)
         if not math.isfinite(eval_loss):
             raise SystemExit(
                 f"error: the loss is {eval_loss}, so this epoch is not saved; try a "
@@ -73,58 +68,65 @@ def main():
             )
 
         # Checkpoint
-        # Saved under another name first, so that a stop leaves the old file whole.
+        # Under a temporary name first, so that a stop while saving leaves the last one.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:
+        with open(unfinished, "wb") as file:  # so that the error of a full disk says so
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
     print(f"Checkpoint: {args.checkpoint}")
 
 
 def read_mnist(data_dir, train, transform=None):
-    """Return a split of MNIST: pairs of an image (1, 28, 28) in [0, 1] and its digit.
+    """Return MNIST's training or test split as pairs (image, digit).
 
-    With a transform, the image is what it makes of a PIL image, anew at each access.
+    The image is a float tensor (1, 28, 28) from 0 to 1, or what the transform returns.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transforms is not None:  # of the images, the targets or both
-        return mnist
-    images = mnist.data.unsqueeze(1).float().div_(255)  # as ToTensor, but all at once
-    return list(zip(images, mnist.targets.tolist(), strict=True))
+    if mnist.transform or mnist.target_transform:
+        return mnist  # a transform runs each time a sample is read
+    images = mnist.data.unsqueeze(1) / 255  # what ToTensor() does, for all at once
+    return list(zip(images, mnist.targets.tolist()))
 
 
 def make_model():
-    """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit."""
+    """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit.
+
+    As in the post, there is no activation between the layers, so the two are together
+    one linear map; the README's experiment with ReLU shows what that costs.
+    """
     return nn.Sequential(
-        nn.Linear(28 * 28, 1024),  # no activation follows, as in the post
+        nn.Linear(28 * 28, 1024),
         nn.Linear(1024, 10),
     )
 
 
 def evaluate(model, criterion, eval_loader, device):
-    """Return the accuracy in percent and the mean loss over all samples."""
+    """Return the accuracy in percent and the mean loss over all samples.
+
+    The model stays in evaluation mode.
+    """
     model.eval()  # evaluation mode: for layers such as Dropout, not for autograd
     correct_cnt, total_cnt, total_loss = 0, 0, 0.0
     with torch.no_grad():  # turns autograd off: no gradients are needed here
         for inputs, targets in eval_loader:
             inputs, targets = inputs.to(device), targets.to(device)
-            inputs = inputs.reshape(-1, 28 * 28)  # (n, 1, 28, 28) to (n, 784)
+            inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
             predicted = outputs.argmax(dim=1)  # the highest score is the answer
             correct_cnt += (predicted == targets).sum().item()
             total_cnt += len(targets)
-            total_loss += loss.item() * len(targets)  # loss is the mean of the batch
-    model.train()
+            total_loss += loss.item() * len(targets)  # loss: the mean over the batch
     return 100 * correct_cnt / total_cnt, total_loss / total_cnt
 
 
 def parse_args():
+    """Return the settings: --batch-size 32 on the command line is args.batch_size."""
     device = "cpu"
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator().type  # such as cuda or mps
-    datasets = Path(__file__).resolve().parent / "datasets"
+    data_dir = Path(__file__).resolve().parent / "datasets"
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -132,27 +134,24 @@ def parse_args():
     parser.add_argument("--batch-size", type=int, default=64, help="samples per step")
     parser.add_argument("--lr", type=float, default=0.003, help="learning rate")
     parser.add_argument("--seed", type=int, default=1, help="random seed")
-    parser.add_argument("--log-interval", type=int, default=100, help="steps per line")
     parser.add_argument(
-        "--device", type=torch.device, default=device, help="cpu, cuda, mps ..."
+        "--log-interval", type=int, default=100, help="steps between printed losses"
     )
-    parser.add_argument("--data-dir", default=datasets, help="folder of MNIST/raw")
+    parser.add_argument("--device", default=device, help="cpu, cuda, cuda:1, mps, ...")
+    parser.add_argument(
+        "--data-dir", default=data_dir, help="folder that holds MNIST/raw"
+    )
     parser.add_argument(
         "--checkpoint", type=Path, default="mnist_dnn_model.pth", help="file to save to"
     )
     args = parser.parse_args()
     if min(args.epochs, args.batch_size, args.log_interval) < 1:
         parser.error("--epochs, --batch-size and --log-interval must be 1 or more")
-    if not 0 < args.lr < math.inf:
-        parser.error("--lr must be a finite number above 0")
     path = args.checkpoint
     if not path.parent.is_dir() or (path.exists() and not path.is_file()):
-        parser.error(f"--checkpoint: no file can be saved as {path}")
+        parser.error("--checkpoint must be a file in a folder that exists")
     return args
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit("Stopped")
+    main()

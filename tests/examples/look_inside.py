@@ -2,11 +2,11 @@
 
     python tests/examples/look_inside.py
 
-The model's two linear layers multiply out to one matrix (10, 784): for each digit, a
-template of 28 x 28 pixels. A digit's score is how well the image fits its template, plus
-a bias. In templates.png, red pixels speak for the digit and blue ones against it, all ten
-in the same scale. In mistakes.png, rows are what a digit is and columns what it is taken
-for: the first such image of the test set, and how many there are.
+The model's two linear layers multiply out to one matrix (10, 784): a template of
+28 x 28 pixels for each digit. A digit's score is how well the image fits its template,
+plus a bias. In templates.png, ink on red pixels raises the digit's score and ink on
+blue pixels lowers it, all ten in the same scale. In mistakes.png, a row is a digit and
+a column what it was taken for: the first such image of the test set, and their number.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import torch
-from own_picture import load_model
 from PIL import ImageDraw, ImageFont
 from torch import nn
 from torch.nn.functional import interpolate, pad
@@ -22,24 +21,27 @@ from torch.utils.data import default_collate
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from train_mnist import read_mnist
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import train_mnist
+from train_mnist import make_model, read_mnist
 
 RED, BLUE = torch.tensor([[0.75, 0.0, 0.1], [0.0, 0.25, 0.75]])[:, :, None, None]
 
 
 def main():
     args = parse_args()
-    model = load_model(args.checkpoint)
+    saved = torch.load(args.checkpoint, map_location="cpu")
+    model = make_model().eval()
+    model.load_state_dict(saved.get("model", saved))  # also where more is saved with it
     images, targets = default_collate(read_mnist(args.data_dir, train=False))
     with torch.no_grad():
-        predicted = model(images.reshape(-1, 28 * 28)).argmax(dim=1)
-    # The mistakes first: every model makes some, but not every one has templates.
-    save(
-        draw_mistakes(*find_mistakes(images, targets, predicted)), args.out, "mistakes"
-    )
-    save(draw_templates(multiply_out(model)), args.out, "templates")
+        predicted = model(images.flatten(1)).argmax(dim=1)
+    mistakes = draw_mistakes(*find_mistakes(images, targets, predicted))
+    mistakes.save("mistakes.png", optimize=True)
+    # Every model makes mistakes, but only two linear layers in a row have templates.
+    templates = draw_templates(multiply_out(model))
+    templates.save("templates.png", optimize=True)
+    print("Saved: mistakes.png, templates.png")
 
 
 def multiply_out(model):
@@ -57,7 +59,10 @@ def draw_templates(templates):
 
 
 def find_mistakes(images, targets, predicted):
-    """Return for each digit and what it is taken for: (first images, counts)."""
+    """Return each mistake's first image (10, 10, 1, 28, 28) and its number (10, 10).
+
+    The first index is the digit, the second one what it was taken for.
+    """
     counts = torch.zeros(10, 10, dtype=torch.int64)
     firsts = torch.zeros(10, 10, 1, 28, 28)
     for image, target, answer in zip(images, targets, predicted):
@@ -69,9 +74,9 @@ def find_mistakes(images, targets, predicted):
 
 
 def draw_mistakes(firsts, counts):
-    """Draw a table whose first row and first column hold the digits."""
+    """Draw a table; its first row and its first column name the digits."""
     cells = torch.ones(11, 11, 1, 28, 28)
-    cells[1:, 1:] = 1 - firsts.clamp(0, 1)  # other values than MNIST's, if normalised
+    cells[1:, 1:] = 1 - firsts
     texts = ["is \\ as", *map(str, range(10))]
     for digit in range(10):
         texts += [str(digit), *(str(n) if n else "" for n in counts[digit].tolist())]
@@ -91,20 +96,14 @@ def draw(images, texts, columns, scale):
     return picture
 
 
-def save(picture, folder, name):
-    path = folder / f"{name}.png"
-    picture.save(path, optimize=True)
-    print(path)
-
-
 def parse_args():
+    data_dir = Path(train_mnist.__file__).parent / "datasets"
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--checkpoint", default="mnist_dnn_model.pth", help="file read")
-    parser.add_argument("--data-dir", default=ROOT / "datasets", help="of MNIST/raw")
-    parser.add_argument("--out", type=Path, default=".", help="folder of the pictures")
+    parser.add_argument("--data-dir", default=data_dir, help="folder with MNIST/raw")
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
-"""Time the script, the post's procedure and a bare loop: python tests/benchmark.py
+"""Time the script beside the post's procedure: python tests/benchmark.py [other.py ...]
 
-Each runs in a process of its own, once for one epoch and once for several; what the
-further epochs take is the difference of the two times. The three take turns, as often
-as there are rounds. Other programs can only make a run slower, so "of bare loop"
-compares the least times. Needs os.wait4, so not Windows.
+Other versions of the script can be named, to be compared in the same rounds. Each
+program runs in a process of its own, once for one epoch and once for several; an epoch
+takes the difference of the two times, divided by the number of further epochs. Other
+programs on the machine can only make a run slower, so the least times are compared.
 """
 
 import argparse
@@ -18,57 +18,60 @@ from pathlib import Path
 
 import torch
 
-TESTS = Path(__file__).resolve().parent
-SCRIPT = TESTS.parent / "train_mnist.py"
-COMMANDS = {  # and the number of epochs
-    "the post's procedure": [TESTS / "reference.py"],
-    "train_mnist.py": [SCRIPT, "--device", "cpu", "--epochs"],
-    "bare loop": [TESTS / "bare_loop.py"],
-}
+ROOT = Path(__file__).resolve().parent.parent
+POST, SCRIPT = "the post's procedure", "train_mnist.py"
 
 
 def measure(command, folder):
-    """Run a Python program; return its seconds and the most memory it took, in MB."""
+    """Run a Python program; return its seconds and, but for Windows, its peak MB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=folder, stdout=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
+    if hasattr(os, "wait4"):
+        _, status, usage = os.wait4(process.pid, 0)
+        unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, others KB
+        peak = usage.ru_maxrss / unit
+    else:
+        status, peak = process.wait(), float("nan")
     if status != 0:
         sys.exit(f"error: {command[0]} failed")
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, others KB
-    return seconds, usage.ru_maxrss / unit
+    return time.perf_counter() - start, peak
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("others", nargs="*", type=Path, metavar="other.py")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=5, help="of the longer run")
     args = parser.parse_args()
 
-    firsts, others, memory = ({name: [] for name in COMMANDS} for _ in range(3))
+    flags = ["--data-dir", ROOT / "datasets", "--device", "cpu", "--epochs"]
+    commands = {POST: [ROOT / "tests" / "reference.py"]}
+    commands[SCRIPT] = [ROOT / "train_mnist.py", *flags]
+    commands.update({str(other): [other.resolve(), *flags] for other in args.others})
+    results = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:  # for the checkpoints
         for _ in range(args.rounds):
-            for name, command in COMMANDS.items():
+            for name, command in commands.items():
                 one, _ = measure([*command, 1], folder)
-                all_, peak = measure([*command, args.epochs], folder)
-                firsts[name].append(one)
-                others[name].append((all_ - one) / (args.epochs - 1))
-                memory[name].append(peak)
+                several, peak = measure([*command, args.epochs], folder)
+                epoch = (several - one) / (args.epochs - 1)
+                results[name].append((epoch, one, peak))
 
     threads = f"{torch.get_num_threads()} threads"
     print(f"{platform.machine()}, {threads}, PyTorch {torch.__version__}\n")
-    print("| | least s an epoch | median | most | of bare loop | 1 epoch, s | MB |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    least = {name: min(seconds) for name, seconds in others.items()}
-    for name, seconds in others.items():
-        figures = [least[name], statistics.median(seconds), max(seconds)]
-        figures += [least[name] / least["bare loop"], min(firsts[name])]
+    print("| | least s an epoch | median | most | run of 1 epoch, s | peak MB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    least, memory = {}, {}
+    for name, rounds in results.items():
+        epochs, ones, peaks = zip(*rounds)
+        least[name], memory[name] = min(epochs), max(peaks)
+        figures = (min(epochs), statistics.median(epochs), max(epochs), min(ones))
         cells = " | ".join(f"{figure:.2f}" for figure in figures)
-        print(f"| {name} | {cells} | {max(memory[name]):.0f} |")
-    speed = least["the post's procedure"] / least["train_mnist.py"]
-    more = max(memory["train_mnist.py"]) / max(memory["the post's procedure"])
+        print(f"| {name} | {cells} | {max(peaks):.0f} |")
+    speed = least[POST] / least[SCRIPT]
+    more = memory[SCRIPT] / memory[POST]
     print(f"\nThe script: {speed:.1f} times as fast as the post, {more:.2f} the memory")
 
 

@@ -1,20 +1,21 @@
-"""What the tests share: small data to train on, and ways to run the script."""
+"""What the tests share: a small data set, and ways to run the script."""
 
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-# For the tests and all they start. PyTorch's threads wait for each other in busy loops,
-# so beside another program several threads take many times as long as one.
+# PyTorch's threads wait for each other in busy loops: beside another program, several
+# threads are much slower than one. This is for the tests and the programs they start.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Set on some machines; it would hide output that the script forgets to flush.
+# It would hide that the script forgets to flush a line.
 os.environ.pop("PYTHONUNBUFFERED", None)
-# A shell starts what runs in the background with Ctrl-C ignored.
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,21 +23,40 @@ SCRIPT = ROOT / "train_mnist.py"
 RAW = ROOT / "datasets" / "MNIST" / "raw"
 CHECKPOINT = "mnist_dnn_model.pth"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "examples")]
+import readme
+
 import train_mnist
 
+# Starts a program without a network, and without root's right to write everywhere.
+CONFINED = ["unshare", "--user", "--net"]
+if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
+    CONFINED = []  # this machine does not allow it
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """What a fresh clone holds for a run, in a path with a space and Korean letters."""
-    folder = tmp_path_factory.mktemp("a clone 복사본")
-    shutil.copy(SCRIPT, folder)
-    shutil.copytree(RAW, folder / "datasets" / "MNIST" / "raw")
-    return folder
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory):
+    """A run of two epochs from a read-only clone: (its current folder, printed lines).
+
+    The clone's path has a space and Korean letters.
+    """
+    clone = tmp_path_factory.mktemp("a clone 복사본")
+    shutil.copy(SCRIPT, clone)
+    shutil.copytree(RAW, clone / "datasets" / "MNIST" / "raw")
+    paths = [clone, *clone.rglob("*")]
+    for path in paths:
+        path.chmod(0o555)
+    folder = tmp_path_factory.mktemp("elsewhere")
+    flags = ["--device", "cpu", "--epochs", 2, "--log-interval", 1]
+    command = [*CONFINED, sys.executable, clone / "train_mnist.py", *flags]
+    output, _ = run(*command, cwd=folder)
+    for path in paths:
+        path.chmod(0o755)  # so that pytest can remove it
+    return folder, output.splitlines()
 
 
 @pytest.fixture
 def small_data(tmp_path):
-    """A --data-dir with the first 640 and 100 samples of MNIST's two splits."""
+    """A --data-dir with the first 640 training and 100 test samples of MNIST."""
     raw = tmp_path / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for split, count in (("train", 640), ("t10k", 100)):
@@ -51,7 +71,7 @@ def small_data(tmp_path):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty folder, the current one."""
+    """An empty folder, which is the current one."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -60,27 +80,34 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train(small_data, home, monkeypatch, capsys):
-    """Call main() of the script, or another, with flags; return the lines printed."""
+    """A function that runs main() with flags and returns the lines printed."""
 
-    def train(*flags, main=train_mnist.main):
+    def train(*flags, script=train_mnist):
         flags = ("--data-dir", small_data, "--device", "cpu", *flags)
         monkeypatch.setattr(sys, "argv", ["train_mnist.py", *map(str, flags)])
-        main()
+        script.main()
         return capsys.readouterr().out.splitlines()
 
     return train
 
 
+def changed(*diffs):
+    """Return the script as a module, with diffs applied."""
+    script = types.ModuleType("changed")
+    script.__file__ = str(SCRIPT)
+    exec(readme.apply(*diffs), vars(script))
+    return script
+
+
 def run(*command, cwd, status=0):
     """Run a command and check its exit status; return its output and error output."""
-    command = [*map(str, command)]
     result = subprocess.run(
-        command, cwd=cwd, capture_output=True, encoding="utf-8", check=False
+        [*map(str, command)], cwd=cwd, capture_output=True, encoding="utf-8"
     )
     assert result.returncode == status, result.stdout + result.stderr
     return result.stdout, result.stderr
 
 
 def without_times(lines):
-    """What a run printed, but for the times, which differ from run to run."""
+    """Return printed lines without the times, which differ from run to run."""
     return [line.split(", Time")[0] for line in lines]

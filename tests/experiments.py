@@ -1,8 +1,7 @@
 """Measure the README's experiments: python tests/experiments.py [--help]
 
-Each is a change of train_mnist.py, or flags, or both. The changed script is run from a
-folder of its own, and its last accuracy is printed. Fashion-MNIST is downloaded into
-datasets/, unless its four files lie unpacked in datasets/FashionMNIST/raw/.
+Each changes the script by diffs, or sets flags, or both. Fashion-MNIST is downloaded
+into datasets/, unless its four files are in datasets/FashionMNIST/raw/.
 """
 
 import argparse
@@ -12,35 +11,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-from readme import ROOT, changed, recipes
+from readme import ROOT, apply, diffs
 
-RELU = """\
-         nn.Linear(28 * 28, 1024),  # no activation follows, as in the post
-+        nn.ReLU(),
-"""
-OPTIMIZER = """\
+DIFFS = diffs()
+RELU = DIFFS["Model: ReLU"]
+CONVOLUTION = DIFFS["Model: a convolutional net"]
+ADAM = DIFFS["Training: Adam"]
+FASHION = DIFFS["Data: Fashion-MNIST"]
+MOMENTUM = """\
 -    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
-+    optimizer = torch.optim.{}
++    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
 """
 SORTED = """\
 -    train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
 +    train_dataset.sort(key=lambda sample: sample[1])
 +    train_loader = DataLoader(train_dataset, batch_size=args.batch_size)
 """
-CONVOLUTION = [recipes()[name] for name in ("No reshape", "A convolutional net")]
-FASHION = recipes()["Fashion-MNIST"]
-EXPERIMENTS = {  # diffs and flags, by what the README calls them
+EXPERIMENTS = {  # diffs and flags, by their names in the README's table
     "the post's settings": ([], ""),
     "`--lr 0.03`": ([], "--lr 0.03"),
     "`--lr 0.1`": ([], "--lr 0.1"),
-    "ReLU between the layers": ([RELU], ""),
-    "ReLU between the layers, `--lr 0.1`": ([RELU], "--lr 0.1"),
-    "a convolutional net, `--lr 0.1`": (CONVOLUTION, "--lr 0.1"),
-    "SGD with `momentum=0.9`": (
-        [OPTIMIZER.format("SGD(model.parameters(), lr=args.lr, momentum=0.9)")],
-        "",
-    ),
-    "Adam": ([OPTIMIZER.format("Adam(model.parameters(), lr=args.lr)")], ""),
+    "ReLU": ([RELU], ""),
+    "ReLU, `--lr 0.1`": ([RELU], "--lr 0.1"),
+    "a convolutional net, `--lr 0.1`": ([CONVOLUTION], "--lr 0.1"),
+    "SGD with `momentum=0.9`": ([MOMENTUM], ""),
+    "Adam": ([ADAM], ""),
     "`--batch-size 256`": ([], "--batch-size 256"),
     "sorted by digit, not shuffled": ([SORTED], ""),
     "Fashion-MNIST": ([FASHION], ""),
@@ -54,10 +49,10 @@ def measure(name, epochs):
     diffs, flags = EXPERIMENTS[name]
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "train_mnist.py")
-        script.write_text(changed(*diffs), "utf-8")
+        script.write_text(apply(*diffs), "utf-8")
         command = [sys.executable, script, "--data-dir", ROOT / "datasets"]
         command += ["--epochs", str(epochs), *flags.split()]
-        output = subprocess.check_output(command, cwd=folder, text=True)
+        output = subprocess.check_output(command, cwd=folder, encoding="utf-8")
     return [float(accuracy) for accuracy in re.findall(r"Accuracy: (.*?) %", output)]
 
 

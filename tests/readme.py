@@ -1,10 +1,8 @@
-"""The README's sections, tables, blocks and diffs, for the tests and experiments.py.
+"""Find the README's parts, and apply its diffs to the script.
 
-Whatever is missing, or is there twice, is an error, so that nothing escapes its test.
+    python tests/readme.py "python -m pytest"
 
-    python tests/readme.py SECTION START
-
-prints the section's block whose first line begins with START: a command for .ci/run.
+prints the README's block that contains these words: commands for .ci/run.
 """
 
 import re
@@ -13,66 +11,48 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
-
-
-def only(found, what):
-    if len(found) != 1:
-        raise ValueError(f"README: {len(found)} times, not once: {what}")
-    return found[0]
-
-
-def section(title, file="README.md"):
-    text = ROOT.joinpath(file).read_text("utf-8")
-    parts = text.split("\n## ")
-    return only([part for part in parts if part.startswith(f"{title}\n")], title)
-
-
-def rows(text):
-    """The cells of a text's only table, without its heading."""
-    table = only(re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE), "a table")
-    lines = table.splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+README = ROOT.joinpath("README.md").read_text("utf-8")
+KOREAN = ROOT.joinpath(".github", "README.ko.md").read_text("utf-8")
 
 
 def blocks(text):
-    """The contents of all blocks of a text."""
+    """Return the contents of a text's code blocks."""
     return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def block(title, start):
-    """The only block of a section whose text begins so."""
-    found = [text for text in blocks(section(title)) if text.startswith(start)]
-    return only(found, f"a block with {start} in {title}")
+def block(words):
+    """Return the README's only code block that contains these words."""
+    (found,) = [text for text in blocks(README) if words in text]
+    return found
 
 
-def recipes():
-    """The diffs of "Make it yours" by their headings."""
+def table(heading, text=README):
+    """Return the rows of the table under a heading, each a list of cells."""
+    rows = text.split(f"\n{heading}\n")[1].split("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
+
+
+def diffs():
+    """Return the README's diffs by the headings they stand under."""
     found = {}
-    for part in section("Make it yours").split("\n### ")[1:]:
-        title, text = part.split("\n", 1)
-        found.setdefault(title, []).extend(blocks(text))
-    return {title: only(diffs, title) for title, diffs in found.items()}
+    for section in README.split("\n### ")[1:]:
+        for diff in re.findall(r"^```diff\n(.*?)^```$", section, re.M | re.S):
+            found[section.splitlines()[0]] = diff
+    return found
 
 
-def apply(diff, text=SCRIPT):
-    """Return the text with a diff made to it; its parts stand between lines "..."."""
-    for part in diff.split("...\n"):
+def apply(*diffs):
+    """Return the script with diffs applied; "..." separates the parts of a diff."""
+    script = "\n" + SCRIPT
+    for part in (part for diff in diffs for part in diff.split("...\n")):
         lines = [line or " " for line in part.splitlines()]
-        old = "".join(line[1:] + "\n" for line in lines if line[0] in " -")
-        new = "".join(line[1:] + "\n" for line in lines if line[0] in " +")
-        if ("\n" + text).count("\n" + old) != 1:
-            raise ValueError(f"not exactly once in the script:\n{old}")
-        text = ("\n" + text).replace("\n" + old, "\n" + new)[1:]
-    return text
-
-
-def changed(*diffs):
-    """Return the script with diffs made to it, one after the other."""
-    text = SCRIPT
-    for diff in diffs:
-        text = apply(diff, text)
-    return text
+        old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -") + "\n"
+        new = "".join(f"\n{line[1:]}" for line in lines if line[0] in " +") + "\n"
+        if script.count(old) != 1:
+            raise ValueError(f"not exactly once in the script:{old}")
+        script = script.replace(old, new)
+    return script[1:]
 
 
 if __name__ == "__main__":
-    print(block(*sys.argv[1:]), end="")
+    print(block(sys.argv[1]), end="")

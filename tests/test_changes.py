@@ -1,297 +1,304 @@
-"""Each diff of the README's "Make it yours" is made to a copy, run, and has its effect.
+"""The README's diffs: each has its effect, and they work together.
 
-A test has the name of its diff. What else a reader may change follows at the end.
+changed(DIFFS[heading]) is the script with the diff under that heading of the README.
+train(..., script=...) trains it on the small data set. A new diff is in the tests of
+pairs by itself; add a test of its effect.
 """
 
-import importlib.util
-import inspect
-import os
+import itertools
 import re
 import shutil
 import sys
-import types
-from itertools import product
 from pathlib import Path
 
-import own_picture
 import pytest
 import torch
-from conftest import CHECKPOINT, without_times
-from experiments import EXPERIMENTS, OPTIMIZER
-from PIL import Image, ImageDraw
-from readme import apply, changed, recipes
+from conftest import CHECKPOINT, changed
+from experiments import EXPERIMENTS
+from PIL import Image
+from readme import README, apply, block, diffs
 from torch import nn
-from torch.utils.data import DataLoader
+from torchvision.transforms import ToTensor
 
-RECIPES = recipes()
-ADAM = OPTIMIZER.format("Adam(model.parameters(), lr=args.lr)")
+import train_mnist
+
+DIFFS = diffs()
+OWN_DATA, FOLDERS = "Data: your own list of pairs", "Data: pictures in folders"
+FASHION, AUGMENT = "Data: Fashion-MNIST", "Data: augment"
+CONVOLUTION, TORCHVISION = "Model: a convolutional net", "Model: one of torchvision's"
+ADAM, SCHEDULE = "Training: Adam", "Training: a learning-rate schedule"
+VALIDATION = "Training: a validation split and the best epoch"
+RESUME = "Training: going on where a run stopped"
 
 
-def load(text, folder):
-    """Import a changed program under a name of its own."""
-    path = folder / "changed.py"
-    path.write_text(text, "utf-8")
-    spec = importlib.util.spec_from_file_location("changed", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def save_pictures(*folders, size=(40, 30)):
+    """Save four colour pictures for each of three classes, white in another half."""
+    halves = {"ant": (0, 0, 20, 30), "bee": (20, 0, 40, 30), "cat": (0, 0, 40, 15)}
+    for folder, name in itertools.product(folders, halves):
+        picture = Image.new("RGB", (40, 30))
+        picture.paste("white", halves[name])
+        Path(folder, name).mkdir(parents=True)
+        for number in range(4):
+            picture.resize(size).save(Path(folder, name, f"{number}.png"))
 
 
 @pytest.fixture
-def make(train, tmp_path):
-    """Run main() of a copy with diffs; return what it printed, used and saved.
-
-    names replace those of the copy, such as evaluate=...
-    """
-
-    def make(*diffs, flags=("--epochs", 1), **names):
-        module = load(changed(*diffs), tmp_path)
-        used = types.SimpleNamespace(loaders=[], model=None)
-
-        def loader(*args, **options):
-            used.loaders.append(DataLoader(*args, **options))
-            return used.loaders[-1]
-
-        vars(module).update(names, DataLoader=loader)
-        original = module.evaluate
-
-        def evaluate(model, *rest):
-            used.model = model
-            return original(model, *rest)
-
-        module.evaluate = evaluate
-        used.lines = train("--log-interval", 1, *flags, main=module.main)
-        used.saved = torch.load(CHECKPOINT)
-        return used
-
-    return make
-
-
-def inputs(loader):
-    return torch.cat([inputs for inputs, _ in loader])
-
-
-def save_pictures(mode):
-    for part, name in product(("train", "eval"), ("ant", "bee", "cat")):
-        os.makedirs(f"pictures/{part}/{name}")
-        Image.new(mode, (40, 30)).save(f"pictures/{part}/{name}/one.png")
-
-
-def test_every_change_has_its_test():
-    for title in RECIPES:
-        assert "test_" + re.sub(r"\W+", "_", title).strip("_").lower() in globals()
-
-
-def test_own_data(make):
-    run = make(RECIPES["Own data"], flags=("--epochs", 3))
-    assert run.lines[-2].startswith("Model Accuracy: 100.00 %")
-
-
-def test_pictures_in_folders(make, home):
-    save_pictures("RGB")
-    run = make(RECIPES["Pictures in folders"])
-    assert run.loaders[0].dataset.classes == ["ant", "bee", "cat"]
-    roots = [Path(loader.dataset.root) for loader in run.loaders]
-    assert roots == [Path("pictures/train"), Path("pictures/eval")]
-    for loader in run.loaders:
-        assert inputs(loader).shape == (3, 1, 28, 28)
-    assert run.saved["1.bias"].shape == (3,)
-
-
-def test_colour(make, home):
-    """With the two edits of the folders' diff that the text tells."""
-    save_pictures("RGB")
-    folders = RECIPES["Pictures in folders"].replace("transforms.Grayscale(), ", "")
-    folders = folders.replace("Resize((28, 28))", "Resize((32, 32))")
-    run = make(folders, RECIPES["Colour"])
-    assert inputs(run.loaders[0]).shape == (3, 3, 32, 32)
-    assert run.model[0].weight.grad.shape == (1024, 3 * 32 * 32)
-
-
-def test_normalise(make):
-    run = make(RECIPES["Normalise"])
-    for loader in run.loaders:
-        assert abs(inputs(loader).mean()) < 0.1
-        assert abs(inputs(loader).std() - 1) < 0.1
-
-
-def test_normalise_your_own_picture(home, monkeypatch):
-    text = apply(RECIPES["Normalise your own picture"], inspect.getsource(own_picture))
-    module = load(text.replace("__file__", repr(own_picture.__file__)), home)
-    shown = []
-
-    class Model(nn.Linear):
-        def forward(self, inputs):
-            shown.append(inputs)
-            return super().forward(inputs)
-
-    picture = Image.new("L", (300, 300), 255)
-    ImageDraw.Draw(picture).line((150, 60, 150, 240), 0, 20)
-    picture.save("one.png")
-    monkeypatch.setattr(module, "load_model", lambda path: Model(784, 10))
-    monkeypatch.setattr(sys, "argv", ["own_picture.py", "one.png"])
-    module.main()
-    assert shown[0].min().item() == pytest.approx(-0.1307 / 0.3081)
-    assert shown[0].max().item() == pytest.approx((1 - 0.1307) / 0.3081)
-
-
-def test_augment(make):
-    """A training picture is drawn anew each time, another one is not."""
-    train_dataset, eval_dataset = [
-        loader.dataset for loader in make(RECIPES["Augment"]).loaders
-    ]
-    (one, target), (other, same_target) = train_dataset[0], train_dataset[0]
-    assert target == same_target and not torch.equal(one, other)
-    assert torch.equal(eval_dataset[0][0], eval_dataset[0][0])
-
-
-def test_fashion_mnist(make, small_data):
+def all_data(home, small_data):
+    """Data for every diff: pictures in folders, and MNIST's as Fashion-MNIST."""
+    save_pictures("pictures/train", "pictures/eval")
     shutil.copytree(small_data / "MNIST", small_data / "FashionMNIST")
-    for path in (small_data / "FashionMNIST" / "raw").glob("*-images-*"):
-        path.write_bytes(path.read_bytes()[:16].ljust(path.stat().st_size, b"\0"))
-    assert inputs(make(RECIPES["Fashion-MNIST"]).loaders[0]).sum() == 0
+    return small_data
 
 
-def test_no_reshape(make):
-    shapes = set()
-
-    class Model(nn.Linear):
-        def forward(self, inputs):
-            shapes.add((self.training, *inputs.shape[1:]))
-            return super().forward(inputs.flatten(1))
-
-    make(RECIPES["No reshape"], make_model=lambda: Model(784, 10))
-    assert shapes == {(True, 1, 28, 28), (False, 1, 28, 28)}
+def test_own_data(train):
+    lines = train("--epochs", 3, script=changed(DIFFS[OWN_DATA]))
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
 
 
-def test_a_convolutional_net(make):
-    run = make(RECIPES["No reshape"], RECIPES["A convolutional net"])
-    assert run.model[0].weight.grad.shape == (16, 1, 5, 5)
+FIRST_LAYER = """\
+-        nn.Linear(28 * 28, 1024),
++        nn.Linear(3 * 32 * 32, 1024),
+"""
 
 
-def test_a_resnet(make):
-    flags = ("--epochs", 1, "--batch-size", 320)
-    run = make(RECIPES["No reshape"], RECIPES["A ResNet"], flags=flags)
-    assert run.saved["fc.bias"].shape == (10,)
-
-
-def test_a_validation_split_and_the_best_epoch(make):
-    accuracies, biases = iter((30.0, 50.0, 40.0, 77.0)), []
-
-    def evaluate(model, *_):
-        biases.append(model[1].bias.tolist())
-        return next(accuracies), 1.0
-
-    flags = ("--epochs", 3, "--seed", 5)
-    run = make(
-        RECIPES["A validation split and the best epoch"], flags=flags, evaluate=evaluate
-    )
-    assert run.saved["1.bias"].tolist() == biases[1] == biases[3]
-    assert run.lines[-1] == "Test Accuracy: 77.00 %"
-    training, validation, test = [loader.dataset for loader in run.loaders]
-    assert len(test) == 100
-    assert sorted([*training.indices, *validation.indices]) == list(range(640))
-    other = make(RECIPES["A validation split and the best epoch"])
-    assert list(validation.indices) == list(other.loaders[1].dataset.indices)
-    assert len(validation) == 64
-
-
-def test_go_on_from_a_checkpoint(make):
-    before = make(RECIPES["Go on from a checkpoint"], flags=("--epochs", 2)).saved
-    flags = ("--epochs", 1, "--lr", 1e-30)
-    after = make(RECIPES["Go on from a checkpoint"], flags=flags).saved
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_go_on_with_adam_or_momentum(make):
-    diffs = (RECIPES["Go on with Adam or momentum"], ADAM)
-    assert make(*diffs, flags=("--epochs", 2)).saved["epoch"] == 2
-    run = make(*diffs, flags=("--epochs", 3))
-    assert run.lines[1].startswith("Epoch [3/3], Step [1/10]")
-    assert run.saved["epoch"] == 3
-    assert run.saved["optimizer"]["state"][0]["step"] == 30
-
-
-def test_lower_the_learning_rate_as_it_goes(make):
-    """The rate is seen in the optimizer's state, which the diff before saves."""
-    diffs = (
-        RECIPES["Lower the learning rate as it goes"],
-        RECIPES["Go on with Adam or momentum"],
-    )
-    saved = make(*diffs, flags=("--epochs", 7)).saved
-    assert saved["optimizer"]["param_groups"][0]["lr"] == 0.003 / 4
-
-
-def test_diff_that_does_not_fit():
-    for text in (
-        "-no such line\n",
-        "-            outputs = model(inputs)\n",
-        "-def mai\n",
+def in_colour(diff):
+    """Return a diff with what the README says to write for colour pictures."""
+    diff = diff.replace("+        torchvision.transforms.Grayscale(),\n", "")
+    diff = re.sub(r"^\+ +nn.Conv2d\(1, 3, .*\n", "", diff, flags=re.MULTILINE)
+    for old, new in (
+        ("Resize((28, 28))", "Resize((32, 32))"),
+        ("nn.Unflatten(1, (1, 28, 28))", "nn.Unflatten(1, (3, 32, 32))"),
+        ("nn.Conv2d(1, 16, ", "nn.Conv2d(3, 16, "),
     ):
-        with pytest.raises(ValueError, match="not exactly once"):
-            apply(text)
+        assert f"`{new}`" in README
+        diff = diff.replace(old, new)
+    return diff
 
 
-def is_shuffled(loader):
-    """Tell whether each epoch has the same samples in another order."""
-    one, other = (inputs(loader).sum(dim=(1, 2, 3)) for _ in range(2))
-    return torch.equal(one.sort()[0], other.sort()[0]) and not torch.equal(one, other)
+@pytest.mark.parametrize(
+    "diffs",
+    [
+        [DIFFS[FOLDERS]],
+        [in_colour(DIFFS[FOLDERS]), FIRST_LAYER],
+        [in_colour(DIFFS[FOLDERS]), in_colour(DIFFS[CONVOLUTION])],
+        pytest.param(
+            [in_colour(DIFFS[FOLDERS]), in_colour(DIFFS[TORCHVISION])],
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["grey", "colour", "colour, convolutional net", "colour, ResNet"],
+)
+def test_pictures_in_folders_and_the_class_of_a_new_one(
+    train, home, monkeypatch, capsys, diffs
+):
+    save_pictures("pictures/train", "pictures/eval")
+    script = changed(*diffs)
+    lines = train("--epochs", 20, "--lr", 0.02, script=script)
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
+    save_pictures("new", size=(80, 60))
+    monkeypatch.setitem(sys.modules, "train_mnist", script)
+    for name in ("ant", "bee", "cat"):
+        monkeypatch.setattr(sys, "argv", ["classify.py", f"new/{name}/1.png"])
+        exec(block("import make_model, read_folder"), {})
+        assert capsys.readouterr().out == f"{name}\n"
 
 
-def test_unchanged(make):
-    run = make()
-    assert [is_shuffled(loader) for loader in run.loaders] == [True, False]
-    assert [len(loader.dataset) for loader in run.loaders] == [640, 100]
+def test_fashion_mnist(train, all_data):
+    """Here, all labels of Fashion-MNIST are 3, and only one class is soon learned."""
+    for path in (all_data / "FashionMNIST" / "raw").glob("*-labels-*"):
+        content = path.read_bytes()
+        path.write_bytes(content[:8] + bytes([3] * (len(content) - 8)))
+    lines = train("--epochs", 1, "--lr", 0.1, script=changed(DIFFS[FASHION]))
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
 
 
-TORCHVISION = """\
--    train_dataset = read_mnist(args.data_dir, train=True)
-+    to_tensor = torchvision.transforms.ToTensor()
-+    train_dataset = torchvision.datasets.MNIST(args.data_dir, transform=to_tensor)
-"""
-WORKER = """\
--    train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
-+    train_loader = DataLoader(train_dataset, args.batch_size, True, num_workers=1)
-"""
+def test_normalise():
+    model = changed(DIFFS["Data: normalise"]).make_model()
+    normalised = model[:3](torch.tensor([[0.0], [1.0]]).expand(2, 784))
+    expected = torch.tensor([-0.1307, 1 - 0.1307]) / 0.3081
+    torch.testing.assert_close(normalised, expected[:, None].expand(2, 784))
 
 
-@pytest.mark.parametrize("diff", [TORCHVISION, WORKER], ids=["data set", "worker"])
-def test_the_same_in_another_way(make, diff):
-    assert without_times(make(diff).lines) == without_times(make().lines)
+def test_augment(train):
+    """With no learning and all samples in one batch, only the images can differ."""
+    flags = ("--epochs", 2, "--lr", 0, "--batch-size", 640, "--log-interval", 1)
+    *plain, plain_eval, _ = train(*flags)
+    *augmented, augmented_eval, _ = train(*flags, script=changed(DIFFS[AUGMENT]))
+    losses = [line.split("Loss: ")[1] for line in plain + augmented if "Step" in line]
+    assert losses[0] == losses[1] and len(set(losses)) == 3
+    assert plain_eval.split(", Time")[0] == augmented_eval.split(", Time")[0]
 
 
-TARGETS = """\
--    mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-+    mnist = torchvision.datasets.MNIST(data_dir, train, {}, lambda digit: digit % 2)
-"""
+def test_relu():
+    layers = changed(DIFFS["Model: ReLU"]).make_model()
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.ReLU, nn.Linear]
 
 
-def test_a_transform_of_the_targets_is_not_ignored(make):
-    diff = TARGETS.format("torchvision.transforms.ToTensor()")
-    assert {target for _, target in make(diff).loaders[0].dataset} == {0, 1}
+@pytest.mark.parametrize(
+    ("heading", "name", "shape"),
+    [
+        (CONVOLUTION, "1.weight", (16, 1, 5, 5)),
+        (TORCHVISION, "2.conv1.weight", (64, 3, 7, 7)),
+    ],
+)
+def test_other_models_keep_the_shapes_of_input_and_output(heading, name, shape):
+    model = changed(DIFFS[heading]).make_model()
+    assert model(torch.rand(2, 784)).shape == (2, 10)
+    assert model.state_dict()[name].shape == shape
 
 
-def test_a_transform_of_the_targets_alone_leaves_pictures(make):
-    """As with torchvision's own data set: PyTorch says what is missing."""
-    with pytest.raises(TypeError, match="batch must contain tensors"):
-        make(TARGETS.format("transform"))
+def test_adam(train):
+    """Its first step changes each parameter by the learning rate."""
+    torch.manual_seed(1)
+    before = train_mnist.make_model()[1].bias
+    train("--epochs", 1, "--batch-size", 640, script=changed(DIFFS[ADAM]))
+    steps = (torch.load(CHECKPOINT)["1.bias"] - before).abs()
+    torch.testing.assert_close(steps, torch.full((10,), 0.003), rtol=0.01, atol=0)
 
 
-def test_evaluation_in_mid_epoch(make):
-    """Dropout is on again after it."""
-    middle = """\
-         nn.Linear(28 * 28, 1024),  # no activation follows, as in the post
-+        nn.Dropout(0.5),
+SCHEDULE_OF_THE_NEXT_POST = """\
+     # 5. Train Iterator
++    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=100, gamma=0.9)
 ...
              optimizer.step()  # SGD: parameter -= lr * gradient
-+            evaluate(model, criterion, eval_loader, args.device)
++            scheduler.step()
 """
-    run = make(middle)
-    assert not torch.equal(*(run.model(torch.ones(9, 784)) for _ in range(2)))
+
+
+@pytest.mark.parametrize(
+    ("diff", "epochs", "lr"),
+    [(DIFFS[SCHEDULE], 7, 0.003 / 4), (SCHEDULE_OF_THE_NEXT_POST, 11, 0.003 * 0.9)],
+    ids=["by epochs", "by steps"],
+)
+def test_schedule(train, diff, epochs, lr):
+    train("--epochs", epochs, script=changed(diff, DIFFS[RESUME]))
+    assert torch.load("resume.pth")["optimizer"]["param_groups"][0]["lr"] == lr
+
+
+def test_validation_split_and_best_epoch(train, monkeypatch):
+    script = changed(DIFFS[VALIDATION])
+    accuracies, calls = iter((30.0, 50.0, 40.0, 77.0)), []
+
+    def evaluate(model, criterion, loader, device):
+        calls.append((model[1].bias.tolist(), loader.dataset))
+        return next(accuracies), 1.0
+
+    monkeypatch.setattr(script, "evaluate", evaluate)
+    lines = train("--epochs", 3, script=script)
+    assert lines[-1] == "Best Epoch: 2, Test Accuracy: 77.00 %"
+    biases, datasets = zip(*calls)
+    assert torch.load("best.pth")["model"]["1.bias"].tolist() == biases[1] == biases[3]
+    assert torch.load(CHECKPOINT)["1.bias"].tolist() == biases[2]
+    assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
+
+
+@pytest.mark.parametrize(
+    "headings",
+    [[], [ADAM, SCHEDULE, VALIDATION, CONVOLUTION, AUGMENT]],
+    ids=["alone", "with all training changes, a convolutional net and augmentation"],
+)
+def test_resume_gives_the_same_bits(train, headings):
+    script = changed(*(DIFFS[heading] for heading in [*headings, RESUME]))
+    flags = ("--batch-size", 160, "--lr", 0.01)
+    files = [CHECKPOINT, "best.pth"] if VALIDATION in headings else [CHECKPOINT]
+    *_, at_once = train(*flags, "--epochs", 4, script=script)
+    expected = [flatten(torch.load(path)) for path in files]
+    train(*flags, "--epochs", 2, script=script)
+    *_, resumed = train(*flags, "--epochs", 4, "--resume", script=script)
+    assert resumed == at_once
+    for path, values in zip(files, expected):
+        for value, other in zip(values, flatten(torch.load(path))):
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other))
+
+
+def flatten(saved):
+    """Return the values of a checkpoint, also of one that holds more."""
+    return [*saved.pop("model", {}).values(), *saved.values()]
+
+
+def test_resume_keeps_the_best_epoch(train, monkeypatch):
+    script = changed(DIFFS[VALIDATION], DIFFS[RESUME])
+    accuracies = iter((30.0, 90.0, 0.0, 60.0, 0.0))  # of two runs, each with a test
+    monkeypatch.setattr(script, "evaluate", lambda *_: (next(accuracies), 1.0))
+    train("--epochs", 2, script=script)
+    lines = train("--epochs", 3, "--resume", script=script)
+    assert lines[-1].startswith("Best Epoch: 2,")
+
+
+PAIRS = set(itertools.combinations(DIFFS, 2)) - {(OWN_DATA, FOLDERS)}  # alternatives
+SLOW = {pair for pair in PAIRS if TORCHVISION in pair}
+
+
+def train_in_both_orders(train, *headings):
+    orders = itertools.permutations([DIFFS[heading] for heading in headings])
+    scripts = {apply(*diffs): changed(*diffs) for diffs in orders}
+    for script in scripts.values():
+        assert train("--epochs", 1, "--batch-size", 320, script=script)
+
+
+@pytest.mark.parametrize("pair", sorted(PAIRS - SLOW), ids=" and ".join)
+def test_pair_of_changes(train, all_data, pair):
+    train_in_both_orders(train, *pair)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", sorted(SLOW), ids=" and ".join)
+def test_pair_of_changes_with_a_resnet(train, all_data, pair):
+    train_in_both_orders(train, *pair)
+
+
+@pytest.mark.slow
+def test_trainer_of_the_next_post(train, home, monkeypatch, capsys):
+    transforms = (
+        "Resize(256)",
+        "CenterCrop(224)",
+        "ToTensor()",
+        "Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))",
+    )
+    model = "torchvision.models.vgg11(num_classes=3)"
+    shape, schedule = "nn.Unflatten(1, (3, 224, 224))", "step_size=100, gamma=0.9"
+    assert all(
+        f"`{words}`" in README for words in (*transforms, model, shape, schedule)
+    )
+    folders = DIFFS[FOLDERS].replace("pictures/", "").replace('eval"', 'evaluation"')
+    start, end = folders.index("Grayscale()"), folders.index(",\n+    ]")
+    separator = ",\n+        torchvision.transforms."
+    folders = folders[:start] + separator.join(transforms) + folders[end:]
+    vgg = f"""\
+-        nn.Linear(28 * 28, 1024),
+-        nn.Linear(1024, 3),
++        {shape},
++        {model},
+"""
+    save_pictures("train", "evaluation", size=(300, 260))
+    script = changed(folders, vgg, DIFFS[ADAM], SCHEDULE_OF_THE_NEXT_POST)
+    lines = train("--epochs", 1, "--batch-size", 4, "--lr", 0.003, script=script)
+    assert lines[-2].startswith("Model Accuracy")
+    monkeypatch.setitem(sys.modules, "train_mnist", script)
+    monkeypatch.setattr(sys, "argv", ["classify.py", "train/bee/1.png"])
+    exec(block("import make_model, read_folder").replace("pictures/", ""), {})
+    assert capsys.readouterr().out.strip() in ("ant", "bee", "cat")
+    Path(CHECKPOINT).unlink()  # half a gigabyte
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment(make, small_data, name):
-    shutil.copytree(small_data / "MNIST", small_data / "FashionMNIST")
+def test_experiment(train, all_data, name):
     diffs, flags = EXPERIMENTS[name]
-    assert make(*diffs, flags=("--epochs", 1, *flags.split())).saved
+    assert train(*flags.split(), "--epochs", 1, script=changed(*diffs))
+
+
+def test_transform_in_read_mnist_gives_the_same_samples(small_data):
+    plain = train_mnist.read_mnist(small_data, train=True)
+    transformed = train_mnist.read_mnist(small_data, train=True, transform=ToTensor())
+    for (image, target), (other, same_target) in zip(plain, transformed):
+        assert torch.equal(image, other) and target == same_target
+    assert type(target) is int and len(plain) == len(transformed) == 640
+
+
+@pytest.mark.parametrize("attribute", ["transform", "target_transform"])
+def test_transform_acts_wherever_it_is_put(small_data, attribute):
+    script = changed(f"""\
+     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
++    mnist.{attribute} = lambda value: "transformed"
+""")
+    assert "transformed" in script.read_mnist(small_data, train=True)[0]

@@ -1,112 +1,87 @@
-"""When something goes wrong: its cause is named, and nothing is lost."""
+"""When something goes wrong, nothing is lost, and the cause is named."""
 
 import errno
+import fnmatch
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import CHECKPOINT, SCRIPT, run
+from conftest import CHECKPOINT, ROOT, SCRIPT, run
 
 import train_mnist
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
-OLD = b"the checkpoint of an earlier run"
 
 
 @pytest.fixture
-def old(home):
-    """A file of an earlier run where the checkpoint goes: at the end, it is there."""
+def old_checkpoint(home):
+    """The file of an earlier run, which is still whole when the test has ended."""
     path = home / CHECKPOINT
-    path.write_bytes(OLD)
+    path.write_bytes(b"of an earlier run")
     yield path
-    assert path.read_bytes() == OLD
+    assert path.read_bytes() == b"of an earlier run"
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "error"),
+    ("flag", "value"),
     [
-        ("--epochs", "0", "must be 1 or more"),
-        ("--epochs", "1.5", "invalid int value"),
-        ("--batch-size", "0", "must be 1 or more"),
-        ("--log-interval", "-1", "must be 1 or more"),
-        ("--lr", "0", "--lr must be a finite number above 0"),
-        ("--lr", "nan", "--lr must be a finite number above 0"),
-        ("--lr", "inf", "--lr must be a finite number above 0"),
-        ("--seed", "x", "invalid int value"),
-        ("--checkpoint", "no/folder.pth", "no file can be saved as no"),
-        ("--checkpoint", ".", "no file can be saved as ."),
-        ("--checkpoint", os.devnull, f"no file can be saved as {os.devnull}"),
+        ("--epochs", "0"),
+        ("--epochs", "1.5"),
+        ("--batch-size", "0"),
+        ("--log-interval", "-1"),
+        ("--lr", "x"),
+        ("--seed", "x"),
+        ("--checkpoint", "no/folder.pth"),
+        ("--checkpoint", "."),
+        pytest.param("--checkpoint", "/dev/null", marks=posix),
     ],
 )
-def test_bad_flag(train, old, capsys, monkeypatch, flag, value, error):
+def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
     monkeypatch.setattr(train_mnist, "read_mnist", None)  # nothing is read before
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match="2"):
         train(flag, value)
-    assert stop.value.code == 2
-    message = capsys.readouterr().err.split("train_mnist.py: error: ")[1]
-    assert flag in message and error in message
-    assert os.listdir() == [CHECKPOINT]
-
-
-def test_bad_device(train, monkeypatch):
-    monkeypatch.setattr(train_mnist, "read_mnist", None)
-    with pytest.raises(RuntimeError, match="device type at start of device string"):
-        train("--device", "toaster")
+    assert flag in capsys.readouterr().err.split("error: ")[1]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_loss_is_no_finite_number(train, old, monkeypatch, loss):
+def test_loss_that_is_not_finite(train, old_checkpoint, monkeypatch, loss):
     monkeypatch.setattr(train_mnist, "evaluate", lambda *_: (9.8, loss))
     with pytest.raises(SystemExit, match=f"^error: the loss is {loss}.*--lr.*data$"):
         train()
 
 
-def test_too_large_a_learning_rate(train, old):
-    with pytest.raises(SystemExit, match="the loss is nan"):
-        train("--lr", "1e6")
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
-def test_stopped_while_it_saves(train, old, monkeypatch, stop):
+def test_stop_while_saving(train, old_checkpoint, monkeypatch):
     def save(state, file):
         file.write(b"half")
-        raise stop
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(stop):
+    with pytest.raises(KeyboardInterrupt):
         train()
-
-
-def test_two_runs_that_save_to_one_path_do_not_meet(train, old, monkeypatch):
-    names = []
-    monkeypatch.setattr(torch, "save", lambda state, file: names.append(file.name))
-    monkeypatch.setattr(os, "replace", lambda *paths: names.extend(map(str, paths)))
-    train("--epochs", 1)
+    # Git ignores what is left, and runs that save to the same path do not meet.
     unfinished = f"{CHECKPOINT}.{os.getpid()}"
-    assert names == [unfinished, unfinished, CHECKPOINT]
-    assert "*.pth.*\n" in SCRIPT.with_name(".gitignore").read_text("utf-8")
+    assert sorted(os.listdir()) == [CHECKPOINT, unfinished]
+    ignored = ROOT.joinpath(".gitignore").read_text("utf-8").splitlines()
+    assert any(fnmatch.fnmatch(unfinished, pattern) for pattern in ignored)
 
 
 @posix
-def test_disk_full(old, small_data):
-    """A limit of half a megabyte, or a whole one, stands for the full disk."""
-    limited = ("sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh")
+def test_full_disk(old_checkpoint, small_data):
+    """A limit for the size of a file stands for the full disk."""
+    limited = ("sh", "-c", 'ulimit -f 1000 && exec "$@"', "sh", sys.executable, SCRIPT)
     flags = ("--data-dir", small_data, "--device", "cpu")
-    _, error = run(*limited, sys.executable, SCRIPT, *flags, cwd=old.parent, status=1)
+    _, error = run(*limited, *flags, cwd=old_checkpoint.parent, status=1)
     assert f"\nOSError: [Errno {errno.EFBIG}] " in error
 
 
 @posix
-def test_ctrl_c(home, small_data):
-    """One word is said, and the last epoch's checkpoint is kept."""
-    flags = ("--data-dir", small_data, "--device", "cpu", "--log-interval", "1")
+def test_ctrl_c_keeps_the_last_epoch(home, small_data):
+    flags = ("--data-dir", small_data, "--device", "cpu", "--log-interval", 1)
     process = subprocess.Popen(
-        # Far more lines than a pipe holds, so that the run waits for its reader
+        # These are more lines than a pipe holds, so the run waits for its reader.
         [sys.executable, SCRIPT, *map(str, flags), "--epochs", "1000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,29 +90,12 @@ def test_ctrl_c(home, small_data):
     assert any("Epoch [2/1000], Step [3/" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
-    assert (error, process.returncode) == ("Stopped\n", 1)
-    assert torch.load(CHECKPOINT, weights_only=True)["1.bias"].shape == (10,)
+    assert error.endswith("KeyboardInterrupt\n") and process.returncode != 0
+    assert torch.load(CHECKPOINT)["1.bias"].shape == (10,)
 
 
 def test_no_data_and_no_network(tmp_path, monkeypatch):
-    for scheme in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(scheme, "http://127.0.0.1:9")  # where nobody listens
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(RuntimeError, match="downloading train-images-idx3-ubyte.gz"):
         train_mnist.read_mnist(tmp_path, train=True)
-
-
-@pytest.mark.parametrize("more", ["images", "labels"])
-def test_as_many_images_as_labels(small_data, more):
-    raw = small_data / "MNIST" / "raw"
-    kind = "labels-idx1" if more == "images" else "images-idx3"
-    shutil.copy(raw / f"t10k-{kind}-ubyte", raw / f"train-{kind}-ubyte")
-    with pytest.raises(ValueError, match="is shorter than|is longer than"):
-        train_mnist.read_mnist(small_data, train=True)
-
-
-def test_a_misspelt_data_set_shows_its_line(home):
-    text = SCRIPT.read_text("utf-8").replace("datasets.MNIST", "datasets.FashonMNIST")
-    Path("train_mnist.py").write_text(text, "utf-8")
-    _, error = run(sys.executable, "train_mnist.py", cwd=home, status=1)
-    assert "    mnist = torchvision.datasets.FashonMNIST(data_dir, train," in error
-    assert "AttributeError: module 'torchvision.datasets' has no" in error

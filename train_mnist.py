@@ -1,4 +1,8 @@
-"""Train a two-layer network on MNIST, evaluate it after each epoch, and save it."""
+"""Train a two-layer network on MNIST, evaluate it after each epoch, and save it.
+
+The six steps of https://blog.nerdfactory.ai/2020/10/08/\
+Tutorial-1-for-Deep-Learning-Model-Trainer-Development.html
+"""
 
 import argparse
 import math
@@ -31,7 +35,7 @@ def main():
 
     # 3. Criterion
     # Compares outputs (n, 10) with targets (n,): the loss is small where the right
-    # digit has by far the highest score. It applies softmax; the model must not.
+    # digit has by far the highest score. The criterion applies softmax, not the model.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -41,7 +45,7 @@ def main():
     total_step = len(train_loader)
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
-        model.train()  # training mode: for layers such as Dropout, not for autograd
+        model.train()  # changes layers such as Dropout; does not turn autograd on
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
             inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
@@ -68,31 +72,32 @@ def main():
             )
 
         # Checkpoint
-        # Under a temporary name first, so that a stop while saving leaves the last one.
+        # Saved under a temporary name first: a stop while saving spares the last one.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:  # so that the error of a full disk says so
+        with open(unfinished, "wb") as file:  # open() has an error for a full disk
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
     print(f"Checkpoint: {args.checkpoint}")
 
 
 def read_mnist(data_dir, train, transform=None):
-    """Return MNIST's training or test split as pairs (image, digit).
+    """Return MNIST's training or test split as pairs of an image and its digit.
 
-    The image is a float tensor (1, 28, 28) from 0 to 1, or what the transform returns.
+    An image is a float tensor (1, 28, 28) from 0 to 1. A transform gets a PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
     if mnist.transform or mnist.target_transform:
-        return mnist  # a transform runs each time a sample is read
-    images = mnist.data.unsqueeze(1) / 255  # what ToTensor() does, for all at once
-    return list(zip(images, mnist.targets.tolist()))
+        return mnist  # it is transformed each time a sample is read
+    # All images at once, as the post's ToTensor() does one by one in every epoch
+    images = mnist.data.unsqueeze(1) / 255
+    return list(zip(images, mnist.targets.tolist()))  # a list can be a data set, too
 
 
 def make_model():
     """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit.
 
-    As in the post, there is no activation between the layers, so the two are together
-    one linear map; the README's experiment with ReLU shows what that costs.
+    As in the post, there is no activation between the layers, so the two are one linear
+    map. The README's experiment with ReLU shows how much accuracy that costs.
     """
     return nn.Sequential(
         nn.Linear(28 * 28, 1024),
@@ -103,26 +108,26 @@ def make_model():
 def evaluate(model, criterion, eval_loader, device):
     """Return the accuracy in percent and the mean loss over all samples.
 
-    The model stays in evaluation mode.
+    The model is left in evaluation mode.
     """
-    model.eval()  # evaluation mode: for layers such as Dropout, not for autograd
+    model.eval()  # changes layers such as Dropout; does not turn autograd off
     correct_cnt, total_cnt, total_loss = 0, 0, 0.0
-    with torch.no_grad():  # turns autograd off: no gradients are needed here
+    with torch.no_grad():  # turns autograd off, as no gradients are needed here
         for inputs, targets in eval_loader:
             inputs, targets = inputs.to(device), targets.to(device)
             inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
-            predicted = outputs.argmax(dim=1)  # the highest score is the answer
+            predicted = outputs.argmax(dim=1)  # the digit with the highest score
             correct_cnt += (predicted == targets).sum().item()
             total_cnt += len(targets)
-            total_loss += loss.item() * len(targets)  # loss: the mean over the batch
+            total_loss += loss.item() * len(targets)  # loss is the mean over the batch
     return 100 * correct_cnt / total_cnt, total_loss / total_cnt
 
 
 def parse_args():
-    """Return the settings: --batch-size 32 on the command line is args.batch_size."""
+    """Return the flags' values: --batch-size 32 becomes args.batch_size == 32."""
     device = "cpu"
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator().type  # such as cuda or mps
@@ -139,7 +144,7 @@ def parse_args():
     )
     parser.add_argument("--device", default=device, help="cpu, cuda, cuda:1, mps, ...")
     parser.add_argument(
-        "--data-dir", default=data_dir, help="folder that holds MNIST/raw"
+        "--data-dir", default=data_dir, help="folder with MNIST/raw, or for it"
     )
     parser.add_argument(
         "--checkpoint", type=Path, default="mnist_dnn_model.pth", help="file to save to"

@@ -51,7 +51,7 @@ def measure(name, epochs):
         script = Path(folder, "train_mnist.py")
         script.write_text(apply(*diffs), "utf-8")
         command = [sys.executable, script, "--data-dir", ROOT / "datasets"]
-        command += ["--epochs", str(epochs), *flags.split()]
+        command += ["--device", "cpu", "--epochs", str(epochs), *flags.split()]
         output = subprocess.check_output(command, cwd=folder, encoding="utf-8")
     return [float(accuracy) for accuracy in re.findall(r"Accuracy: (.*?) %", output)]
 

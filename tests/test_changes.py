@@ -25,6 +25,7 @@ import train_mnist
 DIFFS = diffs()
 OWN_DATA, FOLDERS = "Data: your own list of pairs", "Data: pictures in folders"
 FASHION, AUGMENT = "Data: Fashion-MNIST", "Data: augment"
+NORMALISE, RELU = "Data: normalise", "Model: ReLU"
 CONVOLUTION, TORCHVISION = "Model: a convolutional net", "Model: one of torchvision's"
 ADAM, SCHEDULE = "Training: Adam", "Training: a learning-rate schedule"
 VALIDATION = "Training: a validation split and the best epoch"
@@ -68,7 +69,10 @@ def in_colour(diff):
     for old, new in (
         ("Resize((28, 28))", "Resize((32, 32))"),
         ("nn.Unflatten(1, (1, 28, 28))", "nn.Unflatten(1, (3, 32, 32))"),
-        ("nn.Conv2d(1, 16, ", "nn.Conv2d(3, 16, "),
+        (
+            "nn.Conv2d(1, 16, kernel_size=5, padding=2)",
+            "nn.Conv2d(3, 16, kernel_size=5)",
+        ),
     ):
         assert f"`{new}`" in README
         diff = diff.replace(old, new)
@@ -80,13 +84,13 @@ def in_colour(diff):
     [
         [DIFFS[FOLDERS]],
         [in_colour(DIFFS[FOLDERS]), FIRST_LAYER],
-        [in_colour(DIFFS[FOLDERS]), in_colour(DIFFS[CONVOLUTION])],
+        [in_colour(DIFFS[name]) for name in (FOLDERS, NORMALISE, CONVOLUTION)],
         pytest.param(
             [in_colour(DIFFS[FOLDERS]), in_colour(DIFFS[TORCHVISION])],
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["grey", "colour", "colour, convolutional net", "colour, ResNet"],
+    ids=["grey", "colour", "colour, normalised, convolutional net", "colour, ResNet"],
 )
 def test_pictures_in_folders_and_the_class_of_a_new_one(
     train, home, monkeypatch, capsys, diffs
@@ -103,6 +107,13 @@ def test_pictures_in_folders_and_the_class_of_a_new_one(
         assert capsys.readouterr().out == f"{name}\n"
 
 
+def test_other_folders_in_evaluation_are_an_error(train, home):
+    save_pictures("pictures/train", "pictures/eval")
+    shutil.rmtree("pictures/eval/bee")
+    with pytest.raises(AssertionError, match="not the same folders"):
+        train(script=changed(DIFFS[FOLDERS]))
+
+
 def test_fashion_mnist(train, all_data):
     """Here, all labels of Fashion-MNIST are 3, and only one class is soon learned."""
     for path in (all_data / "FashionMNIST" / "raw").glob("*-labels-*"):
@@ -113,7 +124,7 @@ def test_fashion_mnist(train, all_data):
 
 
 def test_normalise():
-    model = changed(DIFFS["Data: normalise"]).make_model()
+    model = changed(DIFFS[NORMALISE]).make_model()
     normalised = model[:3](torch.tensor([[0.0], [1.0]]).expand(2, 784))
     expected = torch.tensor([-0.1307, 1 - 0.1307]) / 0.3081
     torch.testing.assert_close(normalised, expected[:, None].expand(2, 784))
@@ -130,7 +141,7 @@ def test_augment(train):
 
 
 def test_relu():
-    layers = changed(DIFFS["Model: ReLU"]).make_model()
+    layers = changed(DIFFS[RELU]).make_model()
     assert [type(layer) for layer in layers] == [nn.Linear, nn.ReLU, nn.Linear]
 
 
@@ -172,7 +183,10 @@ SCHEDULE_OF_THE_NEXT_POST = """\
 )
 def test_schedule(train, diff, epochs, lr):
     train("--epochs", epochs, script=changed(diff, DIFFS[RESUME]))
-    assert torch.load("resume.pth")["optimizer"]["param_groups"][0]["lr"] == lr
+    assert (
+        torch.load("mnist_dnn_model.resume.pth")["optimizer"]["param_groups"][0]["lr"]
+        == lr
+    )
 
 
 def test_validation_split_and_best_epoch(train, monkeypatch):
@@ -187,7 +201,11 @@ def test_validation_split_and_best_epoch(train, monkeypatch):
     lines = train("--epochs", 3, script=script)
     assert lines[-1] == "Best Epoch: 2, Test Accuracy: 77.00 %"
     biases, datasets = zip(*calls)
-    assert torch.load("best.pth")["model"]["1.bias"].tolist() == biases[1] == biases[3]
+    assert (
+        torch.load("mnist_dnn_model.best.pth")["model"]["1.bias"].tolist()
+        == biases[1]
+        == biases[3]
+    )
     assert torch.load(CHECKPOINT)["1.bias"].tolist() == biases[2]
     assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
 
@@ -200,7 +218,11 @@ def test_validation_split_and_best_epoch(train, monkeypatch):
 def test_resume_gives_the_same_bits(train, headings):
     script = changed(*(DIFFS[heading] for heading in [*headings, RESUME]))
     flags = ("--batch-size", 160, "--lr", 0.01)
-    files = [CHECKPOINT, "best.pth"] if VALIDATION in headings else [CHECKPOINT]
+    files = (
+        [CHECKPOINT, "mnist_dnn_model.best.pth"]
+        if VALIDATION in headings
+        else [CHECKPOINT]
+    )
     *_, at_once = train(*flags, "--epochs", 4, script=script)
     expected = [flatten(torch.load(path)) for path in files]
     train(*flags, "--epochs", 2, script=script)
@@ -222,6 +244,7 @@ def test_resume_keeps_the_best_epoch(train, monkeypatch):
     monkeypatch.setattr(script, "evaluate", lambda *_: (next(accuracies), 1.0))
     train("--epochs", 2, script=script)
     lines = train("--epochs", 3, "--resume", script=script)
+    assert lines[1] == "Going on after epoch 2"
     assert lines[-1].startswith("Best Epoch: 2,")
 
 

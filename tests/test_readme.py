@@ -9,7 +9,7 @@ import torch
 import torchvision
 from conftest import CHECKPOINT, ROOT, run, without_times
 from PIL import Image
-from readme import KOREAN, README, block, blocks, table
+from readme import KOREAN, README, apply, block, blocks, diffs, table
 from torch import nn
 
 import train_mnist
@@ -84,18 +84,28 @@ def test_both_languages_have_the_same_blocks():
     assert len(korean) >= 10
 
 
+@pytest.mark.parametrize("heading", diffs())
+def test_diff_is_formatted_and_in_the_korean_guide(heading):
+    assert f"(../README.md#{anchor(heading)})" in KOREAN
+    assert all(len(line) <= 88 for line in apply(diffs()[heading]).splitlines())
+
+
+def anchor(heading):
+    """Return the anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\s-]", "", heading).lower().replace(" ", "-")
+
+
 @pytest.mark.parametrize("file", PAGES)
 def test_links_lead_somewhere_and_pictures_fit(file):
     for target in re.findall(r"\]\(([^)]*)\)", PAGES[file]):
         if target.startswith("https://"):
             continue
-        path, _, anchor = target.partition("#")
+        path, _, part = target.partition("#")
         path = (ROOT / file).parent / path if path else ROOT / file
         assert path.exists()
-        if anchor:
+        if part:
             titles = re.findall(r"^##+ (.*)", path.read_text("utf-8"), re.MULTILINE)
-            anchors = [re.sub(r"[^\w\s-]", "", title).lower() for title in titles]
-            assert [title.replace(" ", "-") for title in anchors].count(anchor) == 1
+            assert [anchor(title) for title in titles].count(part) == 1
         if path.suffix == ".png":
             assert path.stat().st_size < 100_000
             assert Image.open(path).width <= 830  # GitHub shows no more
@@ -142,7 +152,12 @@ def test_vgg_and_densenet_need_32_by_32(make):
             model(torch.rand(2, 3, 28, 28))
 
 
-def test_emnist_letters_need_27_outputs():
+def test_emnist_letters_need_27_outputs(tmp_path):
+    """The README's line has the right arguments; here, there is nothing to read."""
+    (line,) = re.findall(r"`(torchvision.datasets.EMNIST\(.*?\))`", README)
+    variables = {"data_dir": tmp_path, "train": True, "transform": None}
+    with pytest.raises(RuntimeError, match="Dataset not found"):
+        eval(line.replace("True", "False"), {"torchvision": torchvision, **variables})
     classes = torchvision.datasets.EMNIST.classes_split_dict["letters"]
     assert classes[1] == "a" and len(classes) == 27
 

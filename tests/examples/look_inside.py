@@ -38,10 +38,11 @@ def main():
         predicted = model(images.flatten(1)).argmax(dim=1)
     mistakes = draw_mistakes(*find_mistakes(images, targets, predicted))
     mistakes.save("mistakes.png", optimize=True)
+    print("Saved: mistakes.png")
     # Every model makes mistakes, but only two linear layers in a row have templates.
     templates = draw_templates(multiply_out(model))
     templates.save("templates.png", optimize=True)
-    print("Saved: mistakes.png, templates.png")
+    print("Saved: templates.png")
 
 
 def multiply_out(model):

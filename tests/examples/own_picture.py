@@ -20,8 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from train_mnist import make_model
 
 SIZE = 128  # pixels at the longer side of a picture while its digit is looked for
-# Pillow's limit is for files from strangers; a photograph of your own may be larger.
-Image.MAX_IMAGE_PIXELS = None
 
 
 def main():
@@ -34,11 +32,13 @@ def main():
     saved = torch.load(args.checkpoint, map_location="cpu")
     model = make_model().eval()
     model.load_state_dict(saved.get("model", saved))  # also where more is saved with it
+    # Pillow's limit is for strangers' files; a photograph of your own may be larger.
+    Image.MAX_IMAGE_PIXELS = None
     images = []
     for path in args.pictures:
         try:
             picture = read_picture(path)
-        except (OSError, SyntaxError) as error:  # Pillow has both for damaged files
+        except (OSError, SyntaxError, ValueError) as error:  # from damaged files
             print(f"{path}: {error}")
             continue
         image = like_mnist(picture)

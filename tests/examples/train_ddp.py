@@ -1,4 +1,4 @@
-"""Train as train_mnist.py does, with several processes: one for each GPU, or core.
+"""Train the model of train_mnist.py with several processes, one for each GPU or core.
 
 On one machine, with two processes:
 
@@ -10,7 +10,8 @@ On two machines, the same line on each, where HOST is the name of one of them:
         --rdzv-endpoint=HOST:29500 tests/examples/train_ddp.py
 
 Each process has a copy of the model and takes a share of each batch. In each step, the
-processes average their gradients, so that their models stay equal.
+processes average their gradients, so that their models stay equal. The first process
+evaluates the model and saves it.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main():
     device = choose_device()
     distributed.init_process_group()
     rank = distributed.get_rank()
-    torch.manual_seed(1)
+    torch.manual_seed(1 + rank)  # so that Dropout differs between the processes
 
     train_dataset = read_mnist(args.data_dir, train=True)
     eval_dataset = read_mnist(args.data_dir, train=False)
@@ -43,7 +44,7 @@ def main():
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size)
 
     model = make_model().to(device)
-    # Averages the gradients in backward(); all processes begin with rank 0's weights.
+    # Copies the weights of rank 0 to all, and averages the gradients in backward()
     ddp_model = nn.parallel.DistributedDataParallel(model)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.003)

@@ -1,7 +1,6 @@
 """Train a two-layer network on MNIST, evaluate it after each epoch, and save it.
 
-The six steps of https://blog.nerdfactory.ai/2020/10/08/\
-Tutorial-1-for-Deep-Learning-Model-Trainer-Development.html
+The six steps are those of Tutorial-1 on https://blog.nerdfactory.ai (2020, in Korean).
 """
 
 import argparse
@@ -72,9 +71,9 @@ def main():
             )
 
         # Checkpoint
-        # Saved under a temporary name first: a stop while saving spares the last one.
+        # Under a temporary name first: a stop while saving cannot harm the last one.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:  # open() has an error for a full disk
+        with open(unfinished, "wb") as file:  # its error names a full disk
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
     print(f"Checkpoint: {args.checkpoint}")

@@ -30,6 +30,7 @@ CONVOLUTION, TORCHVISION = "Model: a convolutional net", "Model: one of torchvis
 ADAM, SCHEDULE = "Training: Adam", "Training: a learning-rate schedule"
 VALIDATION = "Training: a validation split and the best epoch"
 RESUME = "Training: going on where a run stopped"
+BEST, SAVED = "mnist_dnn_model.best.pth", "mnist_dnn_model.resume.pth"
 
 
 def save_pictures(*folders, size=(40, 30)):
@@ -51,6 +52,20 @@ def all_data(home, small_data):
     return small_data
 
 
+@pytest.fixture
+def classify(monkeypatch, capsys):
+    """A function that runs the README's classify.py and returns the class it prints."""
+
+    def classify(script, picture, folder="pictures/train"):
+        monkeypatch.setitem(sys.modules, "train_mnist", script)
+        monkeypatch.setattr(sys, "argv", ["classify.py", picture])
+        code = block("import make_model, read_folder")
+        exec(code.replace("pictures/train", folder), {})
+        return capsys.readouterr().out.strip()
+
+    return classify
+
+
 def test_own_data(train):
     lines = train("--epochs", 3, script=changed(DIFFS[OWN_DATA]))
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
@@ -60,21 +75,19 @@ FIRST_LAYER = """\
 -        nn.Linear(28 * 28, 1024),
 +        nn.Linear(3 * 32 * 32, 1024),
 """
+COLOUR = {  # what the README says to write for colour pictures; "" is a line less
+    "+        torchvision.transforms.Grayscale(),\n": "",
+    "Resize((28, 28))": "Resize((32, 32))",
+    "nn.Unflatten(1, (1, 28, 28))": "nn.Unflatten(1, (3, 32, 32))",
+    "nn.Conv2d(1, 16, kernel_size=5, padding=2)": "nn.Conv2d(3, 16, kernel_size=5)",
+    "+        nn.Conv2d(1, 3, kernel_size=1),  # from grey to 3 channels\n": "",
+}
 
 
-def in_colour(diff):
-    """Return a diff with what the README says to write for colour pictures."""
-    diff = diff.replace("+        torchvision.transforms.Grayscale(),\n", "")
-    diff = re.sub(r"^\+ +nn.Conv2d\(1, 3, .*\n", "", diff, flags=re.MULTILINE)
-    for old, new in (
-        ("Resize((28, 28))", "Resize((32, 32))"),
-        ("nn.Unflatten(1, (1, 28, 28))", "nn.Unflatten(1, (3, 32, 32))"),
-        (
-            "nn.Conv2d(1, 16, kernel_size=5, padding=2)",
-            "nn.Conv2d(3, 16, kernel_size=5)",
-        ),
-    ):
-        assert f"`{new}`" in README
+def in_colour(heading):
+    diff = DIFFS[heading]
+    for old, new in COLOUR.items():
+        assert f"`{new}`" in README or not new
         diff = diff.replace(old, new)
     return diff
 
@@ -83,28 +96,22 @@ def in_colour(diff):
     "diffs",
     [
         [DIFFS[FOLDERS]],
-        [in_colour(DIFFS[FOLDERS]), FIRST_LAYER],
-        [in_colour(DIFFS[name]) for name in (FOLDERS, NORMALISE, CONVOLUTION)],
+        [in_colour(FOLDERS), FIRST_LAYER],
+        [in_colour(heading) for heading in (FOLDERS, NORMALISE, CONVOLUTION)],
         pytest.param(
-            [in_colour(DIFFS[FOLDERS]), in_colour(DIFFS[TORCHVISION])],
-            marks=pytest.mark.slow,
+            [in_colour(FOLDERS), in_colour(TORCHVISION)], marks=pytest.mark.slow
         ),
     ],
     ids=["grey", "colour", "colour, normalised, convolutional net", "colour, ResNet"],
 )
-def test_pictures_in_folders_and_the_class_of_a_new_one(
-    train, home, monkeypatch, capsys, diffs
-):
+def test_pictures_in_folders_and_the_class_of_a_new_one(train, home, classify, diffs):
     save_pictures("pictures/train", "pictures/eval")
     script = changed(*diffs)
     lines = train("--epochs", 20, "--lr", 0.02, script=script)
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
     save_pictures("new", size=(80, 60))
-    monkeypatch.setitem(sys.modules, "train_mnist", script)
     for name in ("ant", "bee", "cat"):
-        monkeypatch.setattr(sys, "argv", ["classify.py", f"new/{name}/1.png"])
-        exec(block("import make_model, read_folder"), {})
-        assert capsys.readouterr().out == f"{name}\n"
+        assert classify(script, f"new/{name}/1.png") == name
 
 
 def test_other_folders_in_evaluation_are_an_error(train, home):
@@ -183,10 +190,7 @@ SCHEDULE_OF_THE_NEXT_POST = """\
 )
 def test_schedule(train, diff, epochs, lr):
     train("--epochs", epochs, script=changed(diff, DIFFS[RESUME]))
-    assert (
-        torch.load("mnist_dnn_model.resume.pth")["optimizer"]["param_groups"][0]["lr"]
-        == lr
-    )
+    assert torch.load(SAVED)["optimizer"]["param_groups"][0]["lr"] == lr
 
 
 def test_validation_split_and_best_epoch(train, monkeypatch):
@@ -201,11 +205,7 @@ def test_validation_split_and_best_epoch(train, monkeypatch):
     lines = train("--epochs", 3, script=script)
     assert lines[-1] == "Best Epoch: 2, Test Accuracy: 77.00 %"
     biases, datasets = zip(*calls)
-    assert (
-        torch.load("mnist_dnn_model.best.pth")["model"]["1.bias"].tolist()
-        == biases[1]
-        == biases[3]
-    )
+    assert torch.load(BEST)["model"]["1.bias"].tolist() == biases[1] == biases[3]
     assert torch.load(CHECKPOINT)["1.bias"].tolist() == biases[2]
     assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
 
@@ -218,11 +218,7 @@ def test_validation_split_and_best_epoch(train, monkeypatch):
 def test_resume_gives_the_same_bits(train, headings):
     script = changed(*(DIFFS[heading] for heading in [*headings, RESUME]))
     flags = ("--batch-size", 160, "--lr", 0.01)
-    files = (
-        [CHECKPOINT, "mnist_dnn_model.best.pth"]
-        if VALIDATION in headings
-        else [CHECKPOINT]
-    )
+    files = [CHECKPOINT, BEST] if VALIDATION in headings else [CHECKPOINT]
     *_, at_once = train(*flags, "--epochs", 4, script=script)
     expected = [flatten(torch.load(path)) for path in files]
     train(*flags, "--epochs", 2, script=script)
@@ -270,37 +266,43 @@ def test_pair_of_changes_with_a_resnet(train, all_data, pair):
     train_in_both_orders(train, *pair)
 
 
-@pytest.mark.slow
-def test_trainer_of_the_next_post(train, home, monkeypatch, capsys):
-    transforms = (
-        "Resize(256)",
-        "CenterCrop(224)",
-        "ToTensor()",
-        "Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))",
-    )
-    model = "torchvision.models.vgg11(num_classes=3)"
-    shape, schedule = "nn.Unflatten(1, (3, 224, 224))", "step_size=100, gamma=0.9"
-    assert all(
-        f"`{words}`" in README for words in (*transforms, model, shape, schedule)
-    )
-    folders = DIFFS[FOLDERS].replace("pictures/", "").replace('eval"', 'evaluation"')
-    start, end = folders.index("Grayscale()"), folders.index(",\n+    ]")
-    separator = ",\n+        torchvision.transforms."
-    folders = folders[:start] + separator.join(transforms) + folders[end:]
-    vgg = f"""\
+NEXT_POST = """\
+-    train_dataset = read_mnist(args.data_dir, train=True)
++    train_dataset = read_folder("train")
+...
+-    eval_dataset = read_mnist(args.data_dir, train=False)
++    eval_dataset = read_folder("evaluation")
+...
++def read_folder(folder):
++    transform = torchvision.transforms.Compose([
++        torchvision.transforms.Resize(256),
++        torchvision.transforms.CenterCrop(224),
++        torchvision.transforms.ToTensor(),
++        torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
++    ])
++    return torchvision.datasets.ImageFolder(folder, transform)
++
++
+ def make_model():
+...
 -        nn.Linear(28 * 28, 1024),
--        nn.Linear(1024, 3),
-+        {shape},
-+        {model},
+-        nn.Linear(1024, 10),
++        nn.Unflatten(1, (3, 224, 224)),
++        torchvision.models.vgg11(num_classes=3),
 """
+
+
+@pytest.mark.slow
+def test_trainer_of_the_next_post(train, home, classify):
+    for words in re.findall(
+        r"^\+ +(?:torchvision.transforms.)?(.*),$", NEXT_POST, re.M
+    ):
+        assert f"`{words}`" in README
     save_pictures("train", "evaluation", size=(300, 260))
-    script = changed(folders, vgg, DIFFS[ADAM], SCHEDULE_OF_THE_NEXT_POST)
+    script = changed(NEXT_POST, DIFFS[ADAM], SCHEDULE_OF_THE_NEXT_POST)
     lines = train("--epochs", 1, "--batch-size", 4, "--lr", 0.003, script=script)
     assert lines[-2].startswith("Model Accuracy")
-    monkeypatch.setitem(sys.modules, "train_mnist", script)
-    monkeypatch.setattr(sys, "argv", ["classify.py", "train/bee/1.png"])
-    exec(block("import make_model, read_folder").replace("pictures/", ""), {})
-    assert capsys.readouterr().out.strip() in ("ant", "bee", "cat")
+    assert classify(script, "train/bee/1.png", "train") in ("ant", "bee", "cat")
     Path(CHECKPOINT).unlink()  # half a gigabyte
 
 

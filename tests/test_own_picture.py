@@ -8,12 +8,12 @@ import own_picture
 import pytest
 import torch
 from conftest import CHECKPOINT, ROOT
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torchvision.transforms.functional import to_pil_image
 
 import train_mnist
 
-BLUE, WHITE, DESK = (20, 20, 60), (250, 250, 245), (60, 40, 30)
+BLUE, WHITE = (20, 20, 60), (250, 250, 245)
 
 
 @pytest.fixture
@@ -34,28 +34,17 @@ def read(checkpoint, home, monkeypatch, capsys):
     return read
 
 
-def paint(ink, color=BLUE, paper=WHITE, size=(420, 420)):
+def paint(ink, color=BLUE, paper=WHITE, size=(800, 1000)):
     """Return a sheet of paper of that size with the ink in its middle."""
     page = Image.new("RGB", size, paper)
     page.paste(color, [(a - b) // 2 for a, b in zip(size, ink.size)], ink)
     return page
 
 
-def on_desk(ink, angle=0, size=(1100, 1300)):
-    page = paint(ink, size=(800, 1000)).convert("RGBA").rotate(angle, expand=True)
-    picture = Image.new("RGB", size, DESK)
-    picture.paste(page, [(a - b) // 2 for a, b in zip(size, page.size)], page)
-    return picture
-
-
 def with_lines(picture, lines, color=BLUE, width=9):
     for line in lines:
         ImageDraw.Draw(picture).line(line, color, width)
     return picture
-
-
-def in_light(light, picture):
-    return ImageChops.multiply(picture, light.resize(picture.size).convert("RGB"))
 
 
 def noisy(picture):
@@ -70,8 +59,8 @@ def jpeg(picture):
     return Image.open(buffer)
 
 
-def transparent(ink, color):
-    picture = Image.new("RGBA", ink.size, color)
+def white_on_transparent(ink):
+    picture = Image.new("RGBA", ink.size, "white")
     picture.putalpha(ink)
     return picture
 
@@ -82,44 +71,43 @@ def turned_by_exif(ink):
     return picture
 
 
+def turned_sheet(ink):
+    sheet = paint(ink).convert("RGBA").rotate(7, expand=True)
+    desk = Image.new("RGB", (1100, 1300), (60, 40, 30))
+    desk.paste(sheet, [(a - b) // 2 for a, b in zip(desk.size, sheet.size)], sheet)
+    return desk
+
+
+def in_shadow(ink):
+    light = Image.new("L", (800, 1000), 255)
+    light.paste(150, (0, 0, 380, 1000))
+    light = light.rotate(-10, fillcolor=150).filter(ImageFilter.GaussianBlur(40))
+    return ImageChops.multiply(paint(ink), light.convert("RGB"))
+
+
 def at_the_rim(ink):
     left, top, right, bottom = ink.point(lambda grey: 255 * (grey > 100)).getbbox()
-    return paint(ink).crop((left, top - 60, right + 60, bottom + 60))
+    return paint(ink, size=ink.size).crop((left, top - 60, right + 60, bottom + 60))
 
 
-PAGE = {"size": (800, 1000)}
 SPECKS = [(x, x, x + 9, x) for x in (20, 90, 160, 640, 700, 760)]
 RULES = [(0, y, 800, y) for y in range(40, 1000, 80)]
 SQUARES = RULES + [(x, 0, x, 1000) for x in range(20, 800, 80)]
-GRADIENT = Image.linear_gradient("L").rotate(90).point(lambda v: 255 - v * 0.6)
-SHADOW = Image.new("L", (800, 1000), 255)
-SHADOW.paste(150, (0, 0, 380, 1000))
-SHADOW = SHADOW.rotate(-10, fillcolor=150).filter(ImageFilter.GaussianBlur(40))
 KINDS = {
     "dark on light": paint,
     "light on dark": lambda ink: paint(ink, WHITE, (30, 70, 40)),
-    "red on green as bright": lambda ink: paint(ink, (200, 0, 0), (0, 102, 0)),
-    "pencil": lambda ink: noisy(paint(ink, (150, 150, 155), **PAGE)),
+    "pencil": lambda ink: noisy(paint(ink, (150, 150, 155))),
     "turned by EXIF": turned_by_exif,
-    "transparent": lambda ink: transparent(ink, "black"),
-    "white on transparent": lambda ink: transparent(ink, "white"),
-    "palette": lambda ink: paint(ink).quantize(8),
-    "1-bit": lambda ink: ImageOps.invert(ink).convert("1"),
+    "white on transparent": white_on_transparent,
     "16-bit": lambda ink: (
         ink.convert("I").point(lambda v: v * 200 + 900).convert("I;16")
     ),
     "JPEG of low quality": lambda ink: jpeg(paint(ink)),
-    "noise": lambda ink: noisy(paint(ink, **PAGE)),
-    "specks": lambda ink: with_lines(paint(ink, **PAGE), SPECKS),
-    "squared": lambda ink: with_lines(paint(ink, **PAGE), SQUARES, (185, 200, 225), 2),
-    "ruled": lambda ink: with_lines(paint(ink, **PAGE), RULES, (110, 120, 150), 3),
-    "gradient": lambda ink: in_light(GRADIENT, paint(ink, **PAGE)),
-    "shadow": lambda ink: in_light(SHADOW, paint(ink, **PAGE)),
-    "desk": on_desk,
-    "turned sheet": lambda ink: on_desk(ink, 7),
-    "small sheet": lambda ink: on_desk(ink, -5, (1500, 1500)),
-    "off centre": lambda ink: paint(ink, **PAGE).crop((0, 0, 640, 760)),
-    "28 x 28": lambda ink: ImageOps.invert(ink.resize((28, 28))),
+    "specks": lambda ink: with_lines(paint(ink), SPECKS),
+    "squared": lambda ink: with_lines(paint(ink), SQUARES, (185, 200, 225), 2),
+    "ruled": lambda ink: with_lines(paint(ink), RULES, (110, 120, 150), 3),
+    "shadow": in_shadow,
+    "turned sheet": turned_sheet,
     "small": lambda ink: paint(ink.resize((70, 70)), size=(1500, 2000)),
     "at the rim": at_the_rim,
 }

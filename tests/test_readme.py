@@ -27,9 +27,9 @@ def test_shown_output_is_that_of_a_run(first_run):
     """But for the times, and for the last digits, which depend on the machine."""
     lines = [line.replace("/2]", "/10]") for line in first_run[1]]
     shown = block("Device: cpu").splitlines()
-    assert (shown.pop(3), shown.pop(-3)) == ("...", "...")
+    assert (shown.pop(2), shown.pop(-3)) == ("...", "...")
     assert shown.pop(-2).startswith(f"Model Accuracy: {EXPERIMENTS[0][1]}, ")
-    printed = [lines[number] for number in (0, 100, 200, 900, 939, -1)]
+    printed = [lines[number] for number in (0, 100, 939, -1)]
     for line, other in zip(without_times(shown), without_times(printed)):
         assert re.sub(r"\d+\.\d+", "", line) == re.sub(r"\d+\.\d+", "", other)
         assert numbers(line) == pytest.approx(numbers(other), abs=0.02)
@@ -38,10 +38,9 @@ def test_shown_output_is_that_of_a_run(first_run):
 def test_use_the_result(first_run, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)  # where datasets is
     checkpoint = first_run[0] / CHECKPOINT
-    exec(block("import evaluate").replace(CHECKPOINT, checkpoint.as_posix()), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "The model takes this 7 for a 7"
-    assert re.fullmatch(r"Accuracy: 86\.\d\d %", lines[1])
+    code = block("import make_model, read_mnist")
+    exec(code.replace(CHECKPOINT, checkpoint.as_posix()), {})
+    assert capsys.readouterr().out == "The model takes this 7 for a 7\n"
 
 
 def test_flags_are_those_of_the_tables(monkeypatch):
@@ -119,22 +118,16 @@ def test_experiments_are_those_of_both_tables():
     assert [row[1] for row in korean] == [text.replace(" ", "") for text in accuracies]
 
 
-COMMANDS = {  # as typed: flags that make it shorter, and what is printed
-    "python tests/experiments.py": ("--epochs 1 --only batch", r"`--batch-size 256`\n"),
-    "python tests/benchmark.py": ("--rounds 1 --epochs 2", r"\n\nThe script: \d"),
-    "python tests/reference.py 2": ("", r"Model Accuracy: 86\.\d\d %"),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command(home, command):
-    assert any(
-        f"{command}\n" in text or f"`{command}`" in text for text in PAGES.values()
-    )
-    flags, printed = COMMANDS[command]
-    python, program, *rest = f"{command} {flags}".split()
-    output, _ = run(sys.executable, ROOT / program, *rest, cwd=home)
+@pytest.mark.parametrize(
+    ("program", "flags", "printed"),
+    [
+        ("experiments.py", "--epochs 1 --only batch", r"`--batch-size 256`\n"),
+        ("benchmark.py", "--rounds 1 --epochs 2", r"\n\nThe script: \d"),
+    ],
+)
+def test_measuring(home, program, flags, printed):
+    output, _ = run(sys.executable, ROOT / "tests" / program, *flags.split(), cwd=home)
     assert re.search(printed, output)
 
 
@@ -150,16 +143,6 @@ def test_vgg_and_densenet_need_32_by_32(make):
         assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
         with pytest.raises(RuntimeError, match="Output size is too small"):
             model(torch.rand(2, 3, 28, 28))
-
-
-def test_emnist_letters_need_27_outputs(tmp_path):
-    """The README's line has the right arguments; here, there is nothing to read."""
-    (line,) = re.findall(r"`(torchvision.datasets.EMNIST\(.*?\))`", README)
-    variables = {"data_dir": tmp_path, "train": True, "transform": None}
-    with pytest.raises(RuntimeError, match="Dataset not found"):
-        eval(line.replace("True", "False"), {"torchvision": torchvision, **variables})
-    classes = torchvision.datasets.EMNIST.classes_split_dict["letters"]
-    assert classes[1] == "a" and len(classes) == 27
 
 
 def test_accuracy_of_the_post_keeps_its_decimals():

@@ -90,36 +90,28 @@ def test_steps_and_epochs(train, flags, epochs, steps, total):
     assert sum("Model Accuracy" in line for line in lines) == epochs
 
 
-def test_training_samples_are_shuffled_and_test_samples_are_not(train, monkeypatch):
-    batches, forward = [], nn.Sequential.forward
+def test_what_the_model_is_given(train, monkeypatch):
+    """Each split whole, shuffled for training only; modes and autograd as they must be.
 
-    def spy(model, inputs):
-        batches.append(inputs.sum(dim=1))
-        return forward(model, inputs)
-
-    monkeypatch.setattr(nn.Sequential, "forward", spy)
-    train("--epochs", 2)
-    parts = batches[:10], batches[10:12], batches[12:22], batches[22:]
-    first, test, second, test_again = map(torch.cat, parts)
-    assert len(first) == 640 and len(test) == 100
-    assert torch.equal(first.sort().values, second.sort().values)
-    assert not torch.equal(first, second)
-    assert torch.equal(test, test_again)
-
-
-def test_modes_and_autograd(train, monkeypatch):
-    """Training and evaluation have their own; --batch-size is for both."""
-    modes = []
+    --batch-size is for both.
+    """
+    modes, batches = [], []
 
     class Spy(nn.Linear):
         def forward(self, inputs):
             modes.append((self.training, torch.is_grad_enabled(), len(inputs)))
+            batches.append(inputs.sum(dim=1))
             return super().forward(inputs)
 
     monkeypatch.setattr(train_mnist, "make_model", lambda: Spy(784, 10).eval())
     train("--epochs", 2, "--batch-size", 50)
     training = [(True, True, 50)] * 12 + [(True, True, 40)]
     assert modes == (training + [(False, False, 50)] * 2) * 2
+    parts = batches[:13], batches[13:15], batches[15:28], batches[28:]
+    first, test, second, test_again = map(torch.cat, parts)
+    assert torch.equal(first.sort().values, second.sort().values)
+    assert not torch.equal(first, second)
+    assert torch.equal(test, test_again)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -172,22 +164,6 @@ def test_each_line_is_shown_at_once(train):
     with contextlib.redirect_stdout(Pipe()) as pipe:
         train("--epochs", 1, "--log-interval", 4)
     assert flushed == [line for line in pipe.getvalue().splitlines() if "Loss" in line]
-
-
-def test_defaults_are_the_posts(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train_mnist.py"])
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    args = vars(train_mnist.parse_args())
-    assert {name: str(value) for name, value in args.items()} == {
-        "epochs": "10",
-        "batch_size": "64",
-        "lr": "0.003",
-        "seed": "1",
-        "log_interval": "100",
-        "device": "cpu",
-        "data_dir": str(ROOT / "datasets"),
-        "checkpoint": CHECKPOINT,
-    }
 
 
 @pytest.mark.parametrize(("flags", "device"), [("", "cuda"), ("--device cpu", "cpu")])

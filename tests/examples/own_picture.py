@@ -26,7 +26,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pictures", nargs="+", help="files such as PNG or JPEG")
     parser.add_argument("--checkpoint", default="mnist_dnn_model.pth")
-    parser.add_argument("--shown", default="shown.png", help="picture to save")
     args = parser.parse_args()
 
     saved = torch.load(args.checkpoint, map_location="cpu")
@@ -37,13 +36,9 @@ def main():
     images = []
     for path in args.pictures:
         try:
-            picture = read_picture(path)
-        except (OSError, SyntaxError, ValueError) as error:  # from damaged files
+            image = like_mnist(read_picture(path))
+        except (OSError, SyntaxError, ValueError) as error:  # damaged, or no digit
             print(f"{path}: {error}")
-            continue
-        image = like_mnist(picture)
-        if image is None:
-            print(f"{path}: no digit found")
             continue
         with torch.no_grad():
             probabilities = model(image.flatten(1)).softmax(dim=1)[0]
@@ -52,8 +47,8 @@ def main():
         print(f"{path}: {', '.join(answers)}")
         images.append(image)
     if images:
-        save_image(interpolate(torch.stack(images), scale_factor=10), args.shown)
-        print(f"What the model was shown: {args.shown}")
+        save_image(interpolate(torch.stack(images), scale_factor=10), "shown.png")
+        print("What the model was shown: shown.png")
     if len(images) < len(args.pictures):
         sys.exit(1)
 
@@ -75,15 +70,15 @@ def read_picture(path):
 
 
 def like_mnist(picture):
-    """Return the digit of a picture like an image of MNIST, (1, 28, 28), or None.
+    """Return the digit of a picture like an image of MNIST, (1, 28, 28).
 
     In MNIST, a digit is scaled to fit into 20 x 20 pixels and placed by its centre of
     mass: https://yann.lecun.com/exdb/mnist/
+
+    A picture without a digit is a ValueError.
     """
     for _ in range(2):  # in the whole picture, then in the part around the digit
         ink = find_ink(fit(picture, SIZE))
-        if ink is None:
-            return None
         places = ink.nonzero()
         start, end = places.amin(dim=0), places.amax(dim=0) + 1
         margin = (end - start).max() / 2
@@ -107,7 +102,7 @@ def fit(image, size):
 
 
 def find_ink(picture):
-    """Return the ink of a picture's digit, (height, width) from 0 to 1, or None."""
+    """Return the ink of a picture's digit: (height, width), from 0 to 1."""
     height, width = picture.shape[1:]
     up, side = height // 8, width // 8
     middle = picture[:, up : height - up, side : width - side].flatten(1)
@@ -118,8 +113,8 @@ def find_ink(picture):
     window = {"kernel_size": SIZE // 4 + 1, "stride": 1, "padding": SIZE // 8}
     closing = -max_pool2d(-max_pool2d(picture, **window), **window)
     ink = (closing - picture).amax(dim=0)
-    if ink.max() < 0.05:  # an empty sheet
-        return None
+    if ink.max() < 0.05:
+        raise ValueError("no digit found")
     pieces = connected_pieces(ink > ink.max() / 2)
     rim = torch.cat([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
     inside = pieces * ~torch.isin(pieces, rim)  # leaves out shadows and the desk

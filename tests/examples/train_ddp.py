@@ -9,9 +9,9 @@ On two machines, the same line on each, where HOST is the name of one of them:
     torchrun --nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d \
         --rdzv-endpoint=HOST:29500 tests/examples/train_ddp.py
 
-Each process has a copy of the model and takes a share of each batch. In each step, the
-processes average their gradients, so that their models stay equal. The first process
-evaluates the model and saves it.
+Each process has a copy of the model and trains it with its share of the data. In each
+step, the processes average their gradients, so that their models stay equal. The first
+process evaluates the model and saves it.
 """
 
 import argparse
@@ -39,9 +39,8 @@ def main():
     train_dataset = read_mnist(args.data_dir, train=True)
     eval_dataset = read_mnist(args.data_dir, train=False)
     sampler = DistributedSampler(train_dataset, seed=1)  # this process's samples
-    share = args.batch_size // distributed.get_world_size()
-    train_loader = DataLoader(train_dataset, batch_size=share, sampler=sampler)
-    eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size)
+    train_loader = DataLoader(train_dataset, args.batch_size, sampler=sampler)
+    eval_loader = DataLoader(eval_dataset, args.batch_size)
 
     model = make_model().to(device)
     # Copies the weights of rank 0 to all, and averages the gradients in backward()
@@ -74,33 +73,27 @@ def main():
 
 def choose_device():
     """Return this process's GPU, or "cpu" if there are fewer GPUs than processes."""
-    # torchrun tells each process its number on this machine, and how many there are.
-    local_rank = int(os.environ["LOCAL_RANK"])
-    processes = int(os.environ["LOCAL_WORLD_SIZE"])
-    gpus = torch.cuda.device_count()
     device = "cpu"
-    if gpus >= processes:
-        device = f"cuda:{local_rank}"
+    # torchrun sets these variables: how many processes this machine has, and which one
+    if torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"]):
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)  # for what the processes send to each other
-    print(f"Device: {device} ({processes} processes, {gpus} GPUs)", flush=True)
+    print(f"Device: {device}", flush=True)
     return device
 
 
 def parse_args():
     data_dir = Path(train_mnist.__file__).parent / "datasets"
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="samples per step of each process"
     )
-    parser.add_argument("--epochs", type=int, default=10, help="passes over the data")
-    parser.add_argument("--batch-size", type=int, default=64, help="of all processes")
-    parser.add_argument("--data-dir", default=data_dir, help="folder with MNIST/raw")
-    parser.add_argument("--checkpoint", default="mnist_dnn_model.pth", help="file")
+    parser.add_argument("--data-dir", default=data_dir)
+    parser.add_argument("--checkpoint", default="mnist_dnn_model.pth")
     args = parser.parse_args()
-    if "WORLD_SIZE" not in os.environ:
-        parser.error("start this program with torchrun, as in its docstring")
-    if args.batch_size % int(os.environ["WORLD_SIZE"]) or args.batch_size < 1:
-        parser.error("--batch-size must be a multiple of the number of processes")
+    if "LOCAL_RANK" not in os.environ:
+        parser.error("start this program with torchrun, as its docstring says")
     return args
 
 

@@ -23,7 +23,7 @@ def main():
 
     # 1. DataSet
     train_dataset = read_mnist(args.data_dir, train=True)
-    # The test split: it measures the result, and must not be used to choose settings.
+    # The test split measures the result; to choose settings, split the training data.
     eval_dataset = read_mnist(args.data_dir, train=False)
     # A batch of n samples: inputs (n, 1, 28, 28) and targets (n,), the right digits.
     train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
@@ -34,7 +34,7 @@ def main():
 
     # 3. Criterion
     # Compares outputs (n, 10) with targets (n,): the loss is small where the right
-    # digit has by far the highest score. The criterion applies softmax, not the model.
+    # digit has by far the highest score. Includes softmax, so the model has none.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -71,9 +71,9 @@ def main():
             )
 
         # Checkpoint
-        # Under a temporary name first: a stop while saving cannot harm the last one.
+        # A temporary name first, so that an interrupted save leaves the last file whole
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:  # its error names a full disk
+        with open(unfinished, "wb") as file:  # has a clear error for a full disk
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
     print(f"Checkpoint: {args.checkpoint}")
@@ -82,12 +82,13 @@ def main():
 def read_mnist(data_dir, train, transform=None):
     """Return MNIST's training or test split as pairs of an image and its digit.
 
-    An image is a float tensor (1, 28, 28) from 0 to 1. A transform gets a PIL image.
+    An image is a float tensor (1, 28, 28) from 0 to 1, or what the transform makes of a
+    PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
     if mnist.transform or mnist.target_transform:
         return mnist  # it is transformed each time a sample is read
-    # All images at once, as the post's ToTensor() does one by one in every epoch
+    # Scales all images at once; ToTensor() would do it one by one in every epoch.
     images = mnist.data.unsqueeze(1) / 255
     return list(zip(images, mnist.targets.tolist()))  # a list can be a data set, too
 
@@ -96,7 +97,7 @@ def make_model():
     """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit.
 
     As in the post, there is no activation between the layers, so the two are one linear
-    map. The README's experiment with ReLU shows how much accuracy that costs.
+    map. The README's experiments show what ReLU between them gains.
     """
     return nn.Sequential(
         nn.Linear(28 * 28, 1024),
@@ -143,7 +144,7 @@ def parse_args():
     )
     parser.add_argument("--device", default=device, help="cpu, cuda, cuda:1, mps, ...")
     parser.add_argument(
-        "--data-dir", default=data_dir, help="folder with MNIST/raw, or for it"
+        "--data-dir", default=data_dir, help="folder with MNIST; downloaded if missing"
     )
     parser.add_argument(
         "--checkpoint", type=Path, default="mnist_dnn_model.pth", help="file to save to"

@@ -13,8 +13,6 @@ import pytest
 # PyTorch's threads wait for each other in busy loops: beside another program, several
 # threads are much slower than one. This is for the tests and the programs they start.
 os.environ["OMP_NUM_THREADS"] = "1"
-# It would hide that the script forgets to flush a line.
-os.environ.pop("PYTHONUNBUFFERED", None)
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

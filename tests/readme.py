@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "README.ko.md").read_text("utf-8")
 
@@ -36,14 +35,17 @@ def diffs():
     """Return the README's diffs by the headings they stand under."""
     found = {}
     for section in README.split("\n### ")[1:]:
-        for diff in re.findall(r"^```diff\n(.*?)^```$", section, re.M | re.S):
-            found[section.splitlines()[0]] = diff
+        heading = section.splitlines()[0]
+        for text in blocks(section):
+            if text[0] in " +-":
+                assert heading not in found, f"two diffs under {heading}"
+                found[heading] = text
     return found
 
 
 def apply(*diffs):
     """Return the script with diffs applied; "..." separates the parts of a diff."""
-    script = "\n" + SCRIPT
+    script = "\n" + ROOT.joinpath("train_mnist.py").read_text("utf-8")
     for part in (part for diff in diffs for part in diff.split("...\n")):
         lines = [line or " " for line in part.splitlines()]
         old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -") + "\n"

@@ -89,13 +89,14 @@ def test_ctrl_c_keeps_the_last_epoch(home, small_data):
     )
     assert any("Epoch [2/1000], Step [3/" in line for line in process.stdout)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate()
-    assert error.endswith("KeyboardInterrupt\n") and process.returncode != 0
+    process.communicate()
+    assert process.returncode != 0
     assert torch.load(CHECKPOINT)["1.bias"].shape == (10,)
 
 
 def test_no_data_and_no_network(tmp_path, monkeypatch):
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(RuntimeError, match="downloading train-images-idx3-ubyte.gz"):
         train_mnist.read_mnist(tmp_path, train=True)

@@ -1,5 +1,6 @@
 """look_inside.py counts right, and draws each thing where it belongs."""
 
+import os
 import sys
 
 import look_inside
@@ -18,12 +19,6 @@ def test_templates_and_a_bias_are_the_model():
     torch.testing.assert_close(
         inputs @ templates.T + second(first.bias), model(inputs), atol=1e-5, rtol=0
     )
-
-
-def test_other_models_have_no_templates():
-    model = nn.Sequential(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10))
-    with pytest.raises(SystemExit, match="no templates"):
-        look_inside.multiply_out(model)
 
 
 def test_mistakes_are_counted_and_the_first_is_kept():
@@ -68,10 +63,26 @@ def test_a_mistake_is_drawn_in_its_row_and_column():
     assert changed_cell(image, count, columns=11, rows=11) == (8, 3)
 
 
-def test_both_pictures_are_saved(small_data, home, monkeypatch):
-    torch.save({"model": train_mnist.make_model().state_dict()}, "saved.pth")
-    flags = ["--data-dir", str(small_data), "--checkpoint", "saved.pth"]
-    monkeypatch.setattr(sys, "argv", ["look_inside.py", *flags])
-    look_inside.main()
-    files = {path.name for path in home.iterdir()}
-    assert files == {"mistakes.png", "templates.png", "saved.pth"}
+@pytest.fixture
+def run(small_data, home, monkeypatch):
+    """A function that runs the program on a model."""
+
+    def run(model):
+        torch.save({"model": model.state_dict()}, "saved.pth")
+        flags = ["--data-dir", str(small_data), "--checkpoint", "saved.pth"]
+        monkeypatch.setattr(sys, "argv", ["look_inside.py", *flags])
+        monkeypatch.setattr(look_inside, "make_model", lambda: model)
+        look_inside.main()
+
+    return run
+
+
+def test_both_pictures_are_saved(run):
+    run(train_mnist.make_model())
+    assert {*os.listdir()} == {"mistakes.png", "templates.png", "saved.pth"}
+
+
+def test_other_models_have_mistakes_but_no_templates(run):
+    with pytest.raises(SystemExit, match="no templates"):
+        run(nn.Sequential(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)))
+    assert {*os.listdir()} == {"mistakes.png", "saved.pth"}

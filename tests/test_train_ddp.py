@@ -14,7 +14,7 @@ from conftest import CHECKPOINT, ROOT
 COMMANDS = re.findall(r"torchrun .*\.py", train_ddp.__doc__.replace("\\\n", ""))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="gloo is for Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux only")
 @pytest.mark.slow
 @pytest.mark.parametrize("machines", [1, 2])
 def test_two_processes_train_as_one(train, small_data, machines):

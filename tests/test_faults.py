@@ -33,7 +33,7 @@ def old_checkpoint(home):
         ("--batch-size", "0"),
         ("--log-interval", "-1"),
         ("--lr", "x"),
-        ("--seed", "x"),
+        ("--seed", "1.5"),
         ("--checkpoint", "no/folder.pth"),
         ("--checkpoint", "."),
         pytest.param("--checkpoint", "/dev/null", marks=posix),

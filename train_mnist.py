@@ -71,9 +71,9 @@ def main():
             )
 
         # Checkpoint
-        # A temporary name first, so that an interrupted save leaves the last file whole
+        # Save under a temporary name first: an interruption leaves the old file whole.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:  # has a clear error for a full disk
+        with open(unfinished, "wb") as file:  # a full disk gives a clear error here
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
     print(f"Checkpoint: {args.checkpoint}")
@@ -87,7 +87,7 @@ def read_mnist(data_dir, train, transform=None):
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
     if mnist.transform or mnist.target_transform:
-        return mnist  # it is transformed each time a sample is read
+        return mnist  # it transforms a sample each time it is read
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
     images = mnist.data.unsqueeze(1) / 255
     return list(zip(images, mnist.targets.tolist()))  # a list can be a data set, too

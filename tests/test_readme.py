@@ -40,7 +40,7 @@ def test_use_the_result(first_run, monkeypatch, capsys):
     checkpoint = first_run[0] / CHECKPOINT
     code = block("import make_model, read_mnist")
     exec(code.replace(CHECKPOINT, checkpoint.as_posix()), {})
-    assert capsys.readouterr().out == "The model takes this 7 for a 7\n"
+    assert capsys.readouterr().out == "Digit: 7, answer: 7\n"
 
 
 def test_flags_are_those_of_the_tables(monkeypatch):

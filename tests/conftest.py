@@ -1,10 +1,13 @@
 """What the tests share: a small data set, and ways to run the script."""
 
+import contextlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -22,6 +25,7 @@ RAW = ROOT / "datasets" / "MNIST" / "raw"
 CHECKPOINT = "mnist_dnn_model.pth"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "examples")]
 import readme
+import reference
 
 import train_mnist
 
@@ -33,9 +37,10 @@ if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
 
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory):
-    """A run of two epochs from a read-only clone: (its current folder, printed lines).
+    """Two epochs from a read-only clone, whose path has a space and Korean letters.
 
-    The clone's path has a space and Korean letters.
+    These are its current folder, the printed lines, and what reference.train() returns,
+    which runs at the same time.
     """
     clone = tmp_path_factory.mktemp("a clone 복사본")
     shutil.copy(SCRIPT, clone)
@@ -46,10 +51,16 @@ def first_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     flags = ["--device", "cpu", "--epochs", 2, "--log-interval", 1]
     command = [*CONFINED, sys.executable, clone / "train_mnist.py", *flags]
-    output, _ = run(*command, cwd=folder)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        script = subprocess.Popen([*map(str, command)], cwd=folder, stdout=output)
+        with contextlib.redirect_stdout(io.StringIO()):
+            expected = reference.train(epochs=2, seed=1)
+        assert script.wait() == 0
+        output.seek(0)
+        lines = output.read().splitlines()
     for path in paths:
         path.chmod(0o755)  # so that pytest can remove it
-    return folder, output.splitlines()
+    return folder, lines, expected
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPT_TEXT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "README.ko.md").read_text("utf-8")
 
 
-def blocks(text):
-    """Return the contents of a text's code blocks."""
-    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(text, language=r"\w*"):
+    """Return the contents of a text's code blocks, perhaps of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def block(words):
@@ -36,16 +37,15 @@ def diffs():
     found = {}
     for section in README.split("\n### ")[1:]:
         heading = section.splitlines()[0]
-        for text in blocks(section):
-            if text[0] in " +-":
-                assert heading not in found, f"two diffs under {heading}"
-                found[heading] = text
+        for diff in blocks(section, "diff"):
+            assert heading not in found, f"two diffs under {heading}"
+            found[heading] = diff
     return found
 
 
 def apply(*diffs):
     """Return the script with diffs applied; "..." separates the parts of a diff."""
-    script = "\n" + ROOT.joinpath("train_mnist.py").read_text("utf-8")
+    script = "\n" + SCRIPT_TEXT
     for part in (part for diff in diffs for part in diff.split("...\n")):
         lines = [line or " " for line in part.splitlines()]
         old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -") + "\n"

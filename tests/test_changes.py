@@ -256,9 +256,9 @@ PAIRS = [
 def test_pair_of_changes(train, all_data, first, second):
     """In both orders, of which most give the same script."""
     orders = [(DIFFS[first], DIFFS[second]), (DIFFS[second], DIFFS[first])]
-    scripts = {apply(*order): changed(*order) for order in orders}
-    for script in scripts.values():
-        train("--epochs", 1, "--batch-size", 320, script=script)
+    different = {apply(*order): order for order in orders}
+    for order in different.values():
+        train("--epochs", 1, "--batch-size", 320, script=changed(*order))
 
 
 NEXT_POST = """\
@@ -296,8 +296,10 @@ def test_trainer_of_the_next_post(train, home, classify):
         "Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))",
         "nn.Unflatten(1, (3, 224, 224))",
         "torchvision.models.vgg11(num_classes=3)",
+        "step_size=100, gamma=0.9",
     ):
-        assert f"`{words}`" in README and f"{words},\n" in NEXT_POST
+        assert f"`{words}`" in README
+        assert words in NEXT_POST + SCHEDULE_OF_THE_NEXT_POST
     save_pictures("train", "evaluation", size=(300, 260))
     script = changed(NEXT_POST, DIFFS[ADAM], SCHEDULE_OF_THE_NEXT_POST)
     lines = train("--epochs", 1, "--batch-size", 4, "--lr", 0.003, script=script)

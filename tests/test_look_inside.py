@@ -64,25 +64,25 @@ def test_a_mistake_is_drawn_in_its_row_and_column():
 
 
 @pytest.fixture
-def run(small_data, home, monkeypatch):
+def look(small_data, home, monkeypatch):
     """A function that runs the program on a model."""
 
-    def run(model):
+    def look(model):
         torch.save({"model": model.state_dict()}, "saved.pth")
         flags = ["--data-dir", str(small_data), "--checkpoint", "saved.pth"]
         monkeypatch.setattr(sys, "argv", ["look_inside.py", *flags])
         monkeypatch.setattr(look_inside, "make_model", lambda: model)
         look_inside.main()
 
-    return run
+    return look
 
 
-def test_both_pictures_are_saved(run):
-    run(train_mnist.make_model())
+def test_both_pictures_are_saved(look):
+    look(train_mnist.make_model())
     assert {*os.listdir()} == {"mistakes.png", "templates.png", "saved.pth"}
 
 
-def test_other_models_have_mistakes_but_no_templates(run):
+def test_other_models_have_mistakes_but_no_templates(look):
     with pytest.raises(SystemExit, match="no templates"):
-        run(nn.Sequential(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)))
+        look(nn.Sequential(nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)))
     assert {*os.listdir()} == {"mistakes.png", "saved.pth"}

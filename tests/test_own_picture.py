@@ -15,9 +15,26 @@ import train_mnist
 BLUE, WHITE = (20, 20, 60), (250, 250, 245)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def checkpoint(first_run):
     return first_run[0] / CHECKPOINT
+
+
+@pytest.fixture(scope="module")
+def digits(checkpoint):
+    """The first digits of the test set: inks, digits, and how many the model reads."""
+    samples = train_mnist.read_mnist(ROOT / "datasets", train=False)[:5]
+    model = train_mnist.make_model()
+    model.load_state_dict(torch.load(checkpoint))
+    expected = sum(
+        model(image.flatten(1)).argmax() == digit for image, digit in samples
+    )
+    images, targets = zip(*samples)
+    inks = [
+        to_pil_image(image).resize((420, 420), Image.Resampling.BICUBIC)
+        for image in images
+    ]
+    return inks, targets, expected
 
 
 @pytest.fixture
@@ -96,21 +113,15 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kind_of_picture(kind, read, checkpoint):
-    """The first digits of the test set are read about as often as the model does."""
-    samples = train_mnist.read_mnist(ROOT / "datasets", train=False)[:5]
-    model = train_mnist.make_model()
-    model.load_state_dict(torch.load(checkpoint))
-    expected = sum(
-        model(image.flatten(1)).argmax() == digit for image, digit in samples
-    )
+def test_kind_of_picture(kind, read, digits):
+    """The digits are read about as often as the model reads MNIST's own images."""
+    inks, targets, expected = digits
     paths = [f"{number}.png" for number in range(5)]
-    for (image, _), path in zip(samples, paths):
-        ink = to_pil_image(image).resize((420, 420), Image.Resampling.BICUBIC)
+    for ink, path in zip(inks, paths):
         picture = KINDS[kind](ink)
         picture.save(path, exif=picture.getexif())
     answers = [line.split(": ")[1][0] for line in read(*paths)[:-1]]
-    right = sum(answer == str(digit) for answer, (_, digit) in zip(answers, samples))
+    right = sum(answer == str(digit) for answer, digit in zip(answers, targets))
     assert len(answers) == 5 and right >= expected - 1
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 def main():
     """Run the blog post's six steps. Steps 1, 2 and 6 call the functions below."""
-    args = parse_args()
+    args = parse_args()  # by default 10 epochs, batches of 64, learning rate 0.003
     torch.manual_seed(args.seed)  # the same initial weights and shuffling in every run
     print(f"Device: {args.device}")
 
@@ -30,7 +30,7 @@ def main():
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size, shuffle=False)
 
     # 2. Model
-    model = make_model().to(args.device)
+    model = make_model().to(args.device)  # moved to the GPU, if there is one
 
     # 3. Criterion
     # Compares outputs (n, 10) with targets (n,): the loss is small where the right
@@ -44,18 +44,18 @@ def main():
     total_step = len(train_loader)
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
+        # evaluate() leaves the model in evaluation mode, so each epoch sets this.
         model.train()  # changes layers such as Dropout; does not turn autograd on
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
-            inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
-            outputs = model(inputs)
+            outputs = model(inputs)  # the post's reshape is now the model's first layer
             loss = criterion(outputs, targets)
 
             optimizer.zero_grad()  # clears the old gradients: backward() adds to them
             loss.backward()  # computes the gradient of the loss for each parameter
             optimizer.step()  # SGD: parameter -= lr * gradient
 
-            if step % args.log_interval == 0:
+            if step % args.log_interval == 0 or step == total_step:
                 progress = f"Epoch [{epoch}/{args.epochs}], Step [{step}/{total_step}]"
                 print(f"{progress}, Loss: {loss.item():.4f}", flush=True)
 
@@ -65,10 +65,8 @@ def main():
         result = f"Model Accuracy: {accuracy:.2f} %, Eval Loss: {eval_loss:.4f}"
         print(f"{result}, Time: {seconds:.1f} s", flush=True)
         if not math.isfinite(eval_loss):
-            raise SystemExit(
-                f"error: the loss is {eval_loss}, so this epoch is not saved; try a "
-                "smaller --lr, and look for nan or unscaled values in the data"
-            )
+            advice = "try a smaller --lr, and check the values in the data"
+            raise SystemExit(f"error: the loss is {eval_loss}, not saved; {advice}")
 
         # Checkpoint
         # Save under a temporary name first: an interruption leaves the old file whole.
@@ -76,6 +74,7 @@ def main():
         with open(unfinished, "wb") as file:  # a full disk gives a clear error here
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
+    # To use it: model = make_model(); model.load_state_dict(torch.load(path, "cpu"))
     print(f"Checkpoint: {args.checkpoint}")
 
 
@@ -86,20 +85,22 @@ def read_mnist(data_dir, train, transform=None):
     PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transform or mnist.target_transform:
+    if mnist.transforms:
         return mnist  # it transforms a sample each time it is read
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
-    images = mnist.data.unsqueeze(1) / 255
+    images = mnist.data.unsqueeze(1).float()  # (60000, 28, 28) to (60000, 1, 28, 28)
+    images /= 255
     return list(zip(images, mnist.targets.tolist()))  # a list can be a data set, too
 
 
 def make_model():
-    """Return the model: from inputs (n, 784) to outputs (n, 10), one score per digit.
+    """Return the model: from images (n, 1, 28, 28) to scores (n, 10), one per digit.
 
-    As in the post, there is no activation between the layers, so the two are one linear
-    map. The README's experiments show what ReLU between them gains.
+    Inputs (n, 784) fit as well. As in the post, there is no activation between the two
+    Linear layers, so they are one linear map; the README shows what ReLU changes.
     """
     return nn.Sequential(
+        nn.Flatten(),  # the post's reshape in steps 5 and 6: (n, 1, 28, 28) to (n, 784)
         nn.Linear(28 * 28, 1024),
         nn.Linear(1024, 10),
     )
@@ -115,7 +116,6 @@ def evaluate(model, criterion, eval_loader, device):
     with torch.no_grad():  # turns autograd off, as no gradients are needed here
         for inputs, targets in eval_loader:
             inputs, targets = inputs.to(device), targets.to(device)
-            inputs = inputs.flatten(1)  # the post's reshape: (n, 1, 28, 28) to (n, 784)
             outputs = model(inputs)
             loss = criterion(outputs, targets)
 
@@ -140,7 +140,7 @@ def parse_args():
     parser.add_argument("--lr", type=float, default=0.003, help="learning rate")
     parser.add_argument("--seed", type=int, default=1, help="random seed")
     parser.add_argument(
-        "--log-interval", type=int, default=100, help="steps between printed losses"
+        "--log-interval", type=int, default=100, help="print each Nth loss and the last"
     )
     parser.add_argument("--device", default=device, help="cpu, cuda, cuda:1, mps, ...")
     parser.add_argument(

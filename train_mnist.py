@@ -23,14 +23,14 @@ def main():
 
     # 1. DataSet
     train_dataset = read_mnist(args.data_dir, train=True)
-    # The test split measures the result; to choose settings, split the training data.
+    # The test split. To choose settings, keep back some of the training split instead.
     eval_dataset = read_mnist(args.data_dir, train=False)
-    # A batch of n samples: inputs (n, 1, 28, 28) and targets (n,), the right digits.
+    # A batch of n samples: inputs (n, channels=1, 28, 28) and targets (n,), the digits.
     train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size, shuffle=False)
 
     # 2. Model
-    model = make_model().to(args.device)  # moved to the GPU, if there is one
+    model = make_model().to(args.device)  # moves it to the GPU, if one is used
 
     # 3. Criterion
     # Compares outputs (n, 10) with targets (n,): the loss is small where the right
@@ -44,8 +44,8 @@ def main():
     total_step = len(train_loader)
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
-        # evaluate() leaves the model in evaluation mode, so each epoch sets this.
-        model.train()  # changes layers such as Dropout; does not turn autograd on
+        # In each epoch, because evaluate() leaves the model in evaluation mode.
+        model.train()  # switches layers such as Dropout; autograd is on without it
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
             outputs = model(inputs)  # the post's reshape is now the model's first layer
@@ -65,39 +65,39 @@ def main():
         result = f"Model Accuracy: {accuracy:.2f} %, Eval Loss: {eval_loss:.4f}"
         print(f"{result}, Time: {seconds:.1f} s", flush=True)
         if not math.isfinite(eval_loss):
-            advice = "try a smaller --lr, and check the values in the data"
-            raise SystemExit(f"error: the loss is {eval_loss}, not saved; {advice}")
+            problem = f"the loss is {eval_loss}, so this epoch is not saved"
+            raise SystemExit(f"error: {problem}; try a smaller --lr, or check the data")
 
         # Checkpoint
         # Save under a temporary name first: an interruption leaves the old file whole.
         unfinished = f"{args.checkpoint}.{os.getpid()}"
-        with open(unfinished, "wb") as file:  # a full disk gives a clear error here
+        with open(unfinished, "wb") as file:  # gives a clear error if the disk is full
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
-    # To use it: model = make_model(); model.load_state_dict(torch.load(path, "cpu"))
+    # To use it: model.load_state_dict(torch.load(path, "cpu")), and then model.eval()
     print(f"Checkpoint: {args.checkpoint}")
 
 
 def read_mnist(data_dir, train, transform=None):
     """Return MNIST's training or test split as pairs of an image and its digit.
 
-    An image is a float tensor (1, 28, 28) from 0 to 1, or what the transform makes of a
-    PIL image.
+    An image is a float tensor (1, 28, 28) with values from 0 to 1, or what transform
+    makes of a PIL image, which must be a tensor in the end.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
     if mnist.transforms:
         return mnist  # it transforms a sample each time it is read
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
-    images = mnist.data.unsqueeze(1).float()  # (60000, 28, 28) to (60000, 1, 28, 28)
+    images = mnist.data.unsqueeze(1).float()  # (n, 28, 28) to (n, 1, 28, 28)
     images /= 255
-    return list(zip(images, mnist.targets.tolist()))  # a list can be a data set, too
+    return list(zip(images, mnist.targets.tolist()))  # DataLoader takes lists, too
 
 
 def make_model():
     """Return the model: from images (n, 1, 28, 28) to scores (n, 10), one per digit.
 
-    Inputs (n, 784) fit as well. As in the post, there is no activation between the two
-    Linear layers, so they are one linear map; the README shows what ReLU changes.
+    Inputs (n, 784) fit as well. As in the post, nothing stands between the two Linear
+    layers, so they can do no more than one. The README shows what nn.ReLU() changes.
     """
     return nn.Sequential(
         nn.Flatten(),  # the post's reshape in steps 5 and 6: (n, 1, 28, 28) to (n, 784)
@@ -111,7 +111,7 @@ def evaluate(model, criterion, eval_loader, device):
 
     The model is left in evaluation mode.
     """
-    model.eval()  # changes layers such as Dropout; does not turn autograd off
+    model.eval()  # switches layers such as Dropout; autograd stays on
     correct_cnt, total_cnt, total_loss = 0, 0, 0.0
     with torch.no_grad():  # turns autograd off, as no gradients are needed here
         for inputs, targets in eval_loader:

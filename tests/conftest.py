@@ -1,4 +1,4 @@
-"""What the tests share: a small data set, and ways to run the script."""
+"""The fixtures that several tests share."""
 
 import contextlib
 import io
@@ -8,31 +8,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-import types
-from pathlib import Path
 
 import pytest
+import reference
+import torch
+from helpers import CONFINED, RAW, SCRIPT
+
+import train_mnist
 
 # PyTorch's threads wait for each other in busy loops: beside another program, several
 # threads are much slower than one. This is for the tests and the programs they start.
+torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ROOT = Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / "train_mnist.py"
-RAW = ROOT / "datasets" / "MNIST" / "raw"
-CHECKPOINT = "mnist_dnn_model.pth"
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "examples")]
-import readme
-import reference
 
-import train_mnist
-
-# Starts a program without a network, and without root's right to write everywhere.
-CONFINED = ["unshare", "--user", "--net"]
-if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
-    CONFINED = []  # this machine does not allow it
+def pytest_report_header():
+    return f"network and root's rights in the first run: {'off' if CONFINED else 'ON'}"
 
 
 @pytest.fixture(scope="session")
@@ -45,22 +38,18 @@ def first_run(tmp_path_factory):
     clone = tmp_path_factory.mktemp("a clone 복사본")
     shutil.copy(SCRIPT, clone)
     shutil.copytree(RAW, clone / "datasets" / "MNIST" / "raw")
-    paths = [clone, *clone.rglob("*")]
-    for path in paths:
+    for path in (clone, *clone.rglob("*")):
         path.chmod(0o555)
     folder = tmp_path_factory.mktemp("elsewhere")
-    flags = ["--device", "cpu", "--epochs", 2, "--log-interval", 1]
-    command = [*CONFINED, sys.executable, clone / "train_mnist.py", *flags]
+    flags = ["--device", "cpu", "--epochs", "2", "--log-interval", "1"]
+    command = [*CONFINED, sys.executable, str(clone / "train_mnist.py"), *flags]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        script = subprocess.Popen([*map(str, command)], cwd=folder, stdout=output)
-        with contextlib.redirect_stdout(io.StringIO()):
-            expected = reference.train(epochs=2, seed=1)
-        assert script.wait() == 0
+        with subprocess.Popen(command, cwd=folder, stdout=output) as script:
+            with contextlib.redirect_stdout(io.StringIO()):
+                expected = reference.train(epochs=2, seed=1)
+        assert script.returncode == 0
         output.seek(0)
-        lines = output.read().splitlines()
-    for path in paths:
-        path.chmod(0o755)  # so that pytest can remove it
-    return folder, lines, expected
+        return folder, output.read().splitlines(), expected
 
 
 @pytest.fixture
@@ -98,25 +87,3 @@ def train(small_data, home, monkeypatch, capsys):
         return capsys.readouterr().out.splitlines()
 
     return train
-
-
-def changed(*diffs):
-    """Return the script as a module, with diffs applied."""
-    script = types.ModuleType("changed")
-    script.__file__ = str(SCRIPT)
-    exec(readme.apply(*diffs), vars(script))
-    return script
-
-
-def run(*command, cwd, status=0):
-    """Run a command and check its exit status; return its output and error output."""
-    result = subprocess.run(
-        [*map(str, command)], cwd=cwd, capture_output=True, encoding="utf-8"
-    )
-    assert result.returncode == status, result.stdout + result.stderr
-    return result.stdout, result.stderr
-
-
-def without_times(lines):
-    """Return printed lines without the times, which differ from run to run."""
-    return [line.split(", Time")[0] for line in lines]

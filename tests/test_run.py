@@ -1,8 +1,6 @@
 """The script's main job: the post's results from a fresh clone, and its flags."""
 
-import contextlib
 import hashlib
-import io
 import os
 import re
 import runpy
@@ -11,7 +9,8 @@ import sys
 
 import pytest
 import torch
-from conftest import CHECKPOINT, CONFINED, RAW, ROOT, SCRIPT, changed, without_times
+from helpers import CHECKPOINT, RAW, ROOT, SCRIPT, module, without_times
+from readme import README, SCRIPT_TEXT
 from torch import nn
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
@@ -19,8 +18,8 @@ from torchvision.transforms import ToTensor
 import train_mnist
 
 
-@pytest.mark.skipif(not CONFINED, reason="needs Linux namespaces")
 def test_read_only_clone_trains_without_network(first_run):
+    """Without a network wherever the header of pytest's output says so."""
     folder, lines, _ = first_run
     assert os.listdir(folder) == [CHECKPOINT]
     assert (lines[0], lines[-1]) == ("Device: cpu", f"Checkpoint: {CHECKPOINT}")
@@ -36,9 +35,20 @@ def test_same_bits_as_the_post(first_run):
         shape = rf"Model Accuracy: {accuracy:.2f} %, Eval Loss: \d\.\d{{4}}, Time: .* s"
         assert re.fullmatch(shape, line)
     assert len(lines) == 1 + len(losses) + len(accuracies) + 1
-    state, saved = model.state_dict(), torch.load(folder / CHECKPOINT)
-    assert state.keys() == saved.keys()
-    assert all(torch.equal(state[name], saved[name]) for name in state)
+    saved = torch.load(folder / CHECKPOINT)
+    assert list(saved) == ["1.weight", "1.bias", "2.weight", "2.bias"]
+    assert all(map(torch.equal, saved.values(), model.state_dict().values()))
+
+
+def test_file_of_the_posts_code_is_read_as_the_readme_says(first_run):
+    posts = first_run[2][0]
+    model = train_mnist.make_model()
+    line = "nn.Sequential(*model[1:]).load_state_dict(...)"
+    assert f"`{line}`" in README
+    eval(line.replace("...", "posts.state_dict()"))
+    inputs = torch.rand(2, 1, 28, 28)
+    assert torch.equal(model(inputs), posts(inputs.reshape(-1, 28 * 28)))
+    assert torch.equal(model(inputs), model(inputs.reshape(-1, 28 * 28)))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows locks a file that is replaced")
@@ -48,7 +58,7 @@ def test_four_first_runs_at_once(small_data, home):
     runs = [subprocess.Popen([sys.executable, SCRIPT, *flags]) for _ in range(4)]
     assert [run.wait() for run in runs] == [0] * 4
     assert os.listdir() == [CHECKPOINT]
-    assert torch.load(CHECKPOINT)["1.bias"].shape == (10,)
+    assert torch.load(CHECKPOINT)["2.bias"].shape == (10,)
 
 
 def test_data_have_the_checksums_of_their_readme():
@@ -79,21 +89,19 @@ def test_transform_in_read_mnist_gives_the_same_samples(small_data):
     assert type(target) is int and len(plain) == len(transformed) == 640
 
 
-@pytest.mark.parametrize("attribute", ["transform", "target_transform"])
-def test_transform_acts_wherever_it_is_put(small_data, attribute):
-    script = changed(f"""\
-     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-+    mnist.{attribute} = lambda value: "transformed"
-""")
+@pytest.mark.parametrize("parameter", ["transform", "target_transform"])
+def test_transform_acts_in_read_mnist(small_data, parameter):
+    transform = f'**{{"{parameter}": lambda value: "transformed"}}'
+    script = module(SCRIPT_TEXT.replace("train, transform, ", f"train, {transform}, "))
     assert "transformed" in script.read_mnist(small_data, train=True)[0]
 
 
 @pytest.mark.parametrize(
     ("flags", "epochs", "steps", "total"),
     [
-        ("--epochs 2 --batch-size 3", 2, [100, 200], 214),
-        ("--log-interval 4", 10, [4, 8], 10),
-        ("--epochs 1 --log-interval 1 --batch-size 100", 1, range(1, 8), 7),
+        ("--epochs 2 --batch-size 3", 2, [100, 200, 214], 214),
+        ("--epochs 1", 1, [10], 10),
+        ("--log-interval 5", 10, [5, 10], 10),
     ],
 )
 def test_steps_and_epochs(train, flags, epochs, steps, total):
@@ -116,15 +124,16 @@ def test_what_the_model_is_given(train, monkeypatch):
     class Spy(nn.Linear):
         def forward(self, inputs):
             modes.append((self.training, torch.is_grad_enabled(), len(inputs)))
-            batches.append(inputs.sum(dim=1))
-            return super().forward(inputs)
+            batches.append(inputs.sum(dim=(1, 2, 3)))
+            return super().forward(inputs.flatten(1))
 
     monkeypatch.setattr(train_mnist, "make_model", lambda: Spy(784, 10).eval())
     train("--epochs", 2, "--batch-size", 50)
     training = [(True, True, 50)] * 12 + [(True, True, 40)]
     assert modes == (training + [(False, False, 50)] * 2) * 2
-    parts = batches[:13], batches[13:15], batches[15:28], batches[28:]
-    first, test, second, test_again = map(torch.cat, parts)
+    first, test, second, test_again = map(
+        torch.cat, (batches[:13], batches[13:15], batches[15:28], batches[28:])
+    )
     assert torch.equal(first.sort().values, second.sort().values)
     assert not torch.equal(first, second)
     assert torch.equal(test, test_again)
@@ -136,10 +145,10 @@ def test_evaluation_is_exact(batch_size):
     scores = torch.eye(10) * 3
     scores[7:] = scores[7:].flip(1)
     images = nn.functional.pad(scores, (0, 774)).reshape(10, 1, 28, 28)
-    model = nn.Sequential(nn.Linear(784, 10), nn.Dropout(0.9))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.Dropout(0.9))
     with torch.no_grad():
-        model[0].weight.copy_(torch.eye(10, 784))
-        model[0].bias.zero_()
+        model[1].weight.copy_(torch.eye(10, 784))
+        model[1].bias.zero_()
     loader = torch.utils.data.DataLoader(list(zip(images, range(10))), batch_size)
     criterion = nn.CrossEntropyLoss()
     accuracy, loss = train_mnist.evaluate(model, criterion, loader, "cpu")
@@ -153,32 +162,20 @@ def test_every_epoch_is_saved_better_or_worse(train, monkeypatch):
 
     def evaluate(model, *_):
         if biases:  # the epoch before has been saved by now
-            assert torch.equal(torch.load(CHECKPOINT)["1.bias"], biases[-1])
-        biases.append(model[1].bias.detach().clone())
+            assert torch.equal(torch.load(CHECKPOINT)["2.bias"], biases[-1])
+        biases.append(model[2].bias.detach().clone())
         return next(accuracies), 1.0
 
     monkeypatch.setattr(train_mnist, "evaluate", evaluate)
     train("--epochs", 3)
-    assert torch.equal(torch.load(CHECKPOINT)["1.bias"], biases[2])
+    assert torch.equal(torch.load(CHECKPOINT)["2.bias"], biases[2])
 
 
 def test_checkpoint_goes_where_the_flag_says(train, home):
     path = home / "모델 one" / "model.pth"
     path.parent.mkdir()
     assert train("--epochs", 1, "--checkpoint", path)[-1] == f"Checkpoint: {path}"
-    assert torch.load(path)["1.bias"].shape == (10,)
-
-
-def test_each_line_is_shown_at_once(train):
-    flushed = []
-
-    class Pipe(io.StringIO):
-        def flush(self):
-            flushed.append(self.getvalue().splitlines()[-1])
-
-    with contextlib.redirect_stdout(Pipe()) as pipe:
-        train("--epochs", 1, "--log-interval", 4)
-    assert flushed == [line for line in pipe.getvalue().splitlines() if "Loss" in line]
+    assert torch.load(path)["2.bias"].shape == (10,)
 
 
 @pytest.mark.parametrize(("flags", "device"), [("", "cuda"), ("--device cpu", "cpu")])
@@ -208,8 +205,14 @@ def test_import_has_no_side_effect(home, capsys):
     assert os.listdir(home) == []
 
 
+def test_numbers_at_parse_args_are_the_defaults(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_mnist.py"])
+    text = "# by default {epochs} epochs, batches of {batch_size}, learning rate {lr}\n"
+    assert text.format_map(vars(train_mnist.parse_args())) in SCRIPT_TEXT
+
+
 def test_main_is_the_posts_list_of_steps():
-    before, main = SCRIPT.read_text("utf-8").split("\ndef ")[:2]
+    before, main = SCRIPT_TEXT.split("\ndef ")[:2]
     assert main.startswith("main()")
     assert re.findall(r"^ +# (\d\. .*|Checkpoint)$", main, re.MULTILINE) == [
         "1. DataSet",

@@ -32,10 +32,10 @@ def main():
     args = parse_args()
     saved = torch.load(args.checkpoint, map_location="cpu")
     model = make_model().eval()
-    model.load_state_dict(saved.get("model", saved))  # also where more is saved with it
+    model.load_state_dict(saved.get("model", saved))  # also of a run to be continued
     images, targets = default_collate(read_mnist(args.data_dir, train=False))
     with torch.no_grad():
-        predicted = model(images.flatten(1)).argmax(dim=1)
+        predicted = model(images).argmax(dim=1)
     mistakes = draw_mistakes(*find_mistakes(images, targets, predicted))
     mistakes.save("mistakes.png", optimize=True)
     print("Saved: mistakes.png")
@@ -47,9 +47,9 @@ def main():
 
 def multiply_out(model):
     """Return the templates (10, 28, 28): what a pixel of ink adds to each score."""
-    if [type(module) for module in model.children()] != [nn.Linear, nn.Linear]:
+    if [type(module) for module in model.children()] != [nn.Flatten, *2 * [nn.Linear]]:
         sys.exit("error: no templates: the model is not two Linear layers in a row")
-    first, second = model
+    _, first, second = model
     return (second.weight @ first.weight).detach().reshape(10, 28, 28)
 
 

@@ -30,7 +30,7 @@ def main():
 
     saved = torch.load(args.checkpoint, map_location="cpu")
     model = make_model().eval()
-    model.load_state_dict(saved.get("model", saved))  # also where more is saved with it
+    model.load_state_dict(saved.get("model", saved))  # also of a run to be continued
     # Pillow's limit is for strangers' files; a photograph of your own may be larger.
     Image.MAX_IMAGE_PIXELS = None
     images = []
@@ -41,7 +41,7 @@ def main():
             print(f"{path}: {error}")
             continue
         with torch.no_grad():
-            probabilities = model(image.flatten(1)).softmax(dim=1)[0]
+            probabilities = model(image.unsqueeze(0)).softmax(dim=1)[0]
         best = zip(*(values.tolist() for values in probabilities.topk(3)))
         answers = [f"{digit} ({100 * value:.0f} %)" for value, digit in best]
         print(f"{path}: {', '.join(answers)}")
@@ -73,7 +73,8 @@ def like_mnist(picture):
     """Return the digit of a picture like an image of MNIST, (1, 28, 28).
 
     In MNIST, a digit is scaled to fit into 20 x 20 pixels and placed by its centre of
-    mass: https://yann.lecun.com/exdb/mnist/
+    mass: LeCun and others, Gradient-Based Learning Applied to Document Recognition,
+    Proceedings of the IEEE 86 (1998), section III A.
 
     A picture without a digit is a ValueError.
     """

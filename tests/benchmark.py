@@ -3,12 +3,13 @@
 Other versions of the script can be named, to be compared in the same rounds. Each
 program runs in a process of its own, once for one epoch and once for several; an epoch
 takes the difference of the two times, divided by the number of further epochs. Other
-programs on the machine can only make a run slower, so the least times are compared.
+programs on the machine can only make a run slower, so compare the least times.
+
+For Linux and macOS.
 """
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -19,24 +20,19 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-POST, SCRIPT = "the post's procedure", "train_mnist.py"
 
 
 def measure(command, folder):
-    """Run a Python program; return its seconds and, but for Windows, its peak MB."""
+    """Run a Python program; return its seconds and its peak MB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=folder, stdout=subprocess.DEVNULL
     )
-    if hasattr(os, "wait4"):
-        _, status, usage = os.wait4(process.pid, 0)
-        unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, others KB
-        peak = usage.ru_maxrss / unit
-    else:
-        status, peak = process.wait(), float("nan")
+    _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"error: {command[0]} failed")
-    return time.perf_counter() - start, peak
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux KB
+    return time.perf_counter() - start, usage.ru_maxrss / unit
 
 
 def main():
@@ -47,32 +43,25 @@ def main():
     args = parser.parse_args()
 
     flags = ["--data-dir", ROOT / "datasets", "--device", "cpu", "--epochs"]
-    commands = {POST: [ROOT / "tests" / "reference.py"]}
-    commands[SCRIPT] = [ROOT / "train_mnist.py", *flags]
-    commands.update({str(other): [other.resolve(), *flags] for other in args.others})
+    commands = {"the post's procedure": [ROOT / "tests" / "reference.py"]}
+    for script in (ROOT / "train_mnist.py", *args.others):
+        commands[script.name] = [script.resolve(), *flags]
     results = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:  # for the checkpoints
         for _ in range(args.rounds):
             for name, command in commands.items():
                 one, _ = measure([*command, 1], folder)
                 several, peak = measure([*command, args.epochs], folder)
-                epoch = (several - one) / (args.epochs - 1)
-                results[name].append((epoch, one, peak))
+                results[name].append(((several - one) / (args.epochs - 1), one, peak))
 
-    threads = f"{torch.get_num_threads()} threads"
-    print(f"{platform.machine()}, {threads}, PyTorch {torch.__version__}\n")
-    print("| | least s an epoch | median | most | run of 1 epoch, s | peak MB |")
+    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print("| | least s an epoch | median | most | least s for 1 epoch | most MB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    least, memory = {}, {}
     for name, rounds in results.items():
         epochs, ones, peaks = zip(*rounds)
-        least[name], memory[name] = min(epochs), max(peaks)
         figures = (min(epochs), statistics.median(epochs), max(epochs), min(ones))
         cells = " | ".join(f"{figure:.2f}" for figure in figures)
         print(f"| {name} | {cells} | {max(peaks):.0f} |")
-    speed = least[POST] / least[SCRIPT]
-    more = memory[SCRIPT] / memory[POST]
-    print(f"\nThe script: {speed:.1f} times as fast as the post, {more:.2f} the memory")
 
 
 if __name__ == "__main__":

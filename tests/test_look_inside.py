@@ -33,10 +33,8 @@ def changed_cell(picture, other, columns, rows):
     """Return the row and the column of the only cell in which two pictures differ."""
     left, top, right, bottom = ImageChops.difference(picture, other).getbbox()
     width, height = picture.width // columns, picture.height // rows
-    assert (left // width, top // height) == (
-        (right - 1) // width,
-        (bottom - 1) // height,
-    )
+    assert left // width == (right - 1) // width
+    assert top // height == (bottom - 1) // height
     return top // height, left // width
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import CHECKPOINT, ROOT
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from readme import block
 from torchvision.transforms.functional import to_pil_image
 
 import train_mnist
@@ -149,7 +150,9 @@ def test_a_line_for_each_picture(read, capsys):
         assert line.startswith(f"{path}: ") and word in line
 
 
-def test_checkpoint_that_holds_more(checkpoint, read):
-    draw("my.png", SEVEN)
+def test_command_of_the_readme_and_a_checkpoint_that_holds_more(checkpoint, read):
+    program, picture = block("sh own").split()[1:]
+    assert Path(own_picture.__file__) == ROOT / program
+    draw(picture, SEVEN)
     torch.save({"epoch": 3, "model": torch.load(checkpoint)}, CHECKPOINT)
-    assert read("my.png", checkpoint=CHECKPOINT) == read("my.png")
+    assert read(picture, checkpoint=CHECKPOINT) == read(picture)

@@ -21,15 +21,19 @@ from torch.utils.data import default_collate
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import train_mnist
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 from train_mnist import make_model, read_mnist
 
 RED, BLUE = torch.tensor([[0.75, 0.0, 0.1], [0.0, 0.25, 0.75]])[:, :, None, None]
 
 
 def main():
-    args = parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default="mnist_dnn_model.pth")
+    parser.add_argument("--data-dir", default=ROOT / "datasets")
+    args = parser.parse_args()
+
     saved = torch.load(args.checkpoint, map_location="cpu")
     model = make_model().eval()
     model.load_state_dict(saved.get("model", saved))  # also of a run to be continued
@@ -95,17 +99,6 @@ def draw(images, texts, columns, scale):
         place = (column * width + width // 2, row * height + 10)
         ImageDraw.Draw(picture).text(place, text, "black", font, anchor="mm")
     return picture
-
-
-def parse_args():
-    data_dir = Path(train_mnist.__file__).parent / "datasets"
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--checkpoint", default="mnist_dnn_model.pth", help="file read")
-    parser.add_argument("--data-dir", default=data_dir, help="folder with MNIST/raw")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

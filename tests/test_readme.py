@@ -28,7 +28,8 @@ def test_shown_output_is_that_of_a_run(first_run):
     The tenth epoch's accuracy, which .ci/run compares, is also that of the experiments.
     """
     device, step, _, epoch, _, tenth, saved = block("text output").splitlines()
-    assert tenth.startswith(f"Model Accuracy: {MEASURED[0][1].split()[0]} %, ")
+    lowest, highest = numbers(MEASURED[0][1])
+    assert lowest <= numbers(tenth)[0] <= highest
     lines = [line.replace("/2]", "/10]") for line in first_run[1]]
     printed = lines[0], lines[100], lines[939], lines[-1]
     shown = without_times((device, step, epoch, saved))

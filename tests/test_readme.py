@@ -71,7 +71,7 @@ def test_both_languages_have_the_same_blocks_and_lines():
     for name in korean.keys() - own:
         assert korean[name] == english[name], name
     lines = [row[2] for row in table("| change | where | line |")]
-    assert lines == [row[2] for row in table("| 바꿀 것 | 곳 | 줄 |", KOREAN)]
+    assert lines == [row[2] for row in table("| 바꿀 것 | 위치 | 코드 |", KOREAN)]
 
 
 def test_korean_lines_are_those_of_the_script():

@@ -1,8 +1,4 @@
-"""Measure the README's experiments and mistakes: python tests/experiments.py [--help]
-
-Each makes changes to the script, or sets flags, or both. A change is one of the README,
-by its name, or a diff.
-"""
+"""Measure the README's experiments and mistakes: python tests/experiments.py --help"""
 
 import argparse
 import re
@@ -11,36 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from readme import ROOT, SCRIPT_TEXT, apply, change
+from readme import ROOT, SCRIPT_TEXT, change
 
-SORTED = """\
--    train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
-+    train_dataset.sort(key=lambda sample: sample[1])
-+    train_loader = DataLoader(train_dataset, batch_size=args.batch_size)
-"""
-SOFTMAX = """\
-         nn.Linear(1024, 10),
-+        nn.Softmax(dim=1),
-"""
-SIGMOID = """\
-         nn.Linear(28 * 28, 1024),
-+        nn.Sigmoid(),
-+        nn.Linear(1024, 1024),
-+        nn.Sigmoid(),
-"""
-OTHER_TARGETS = """\
-     images /= 255
-+    mnist.targets = mnist.targets[torch.randperm(len(images))]
-"""
-
-
-def without(line):
-    """Return the diff that removes the script's line with these words."""
-    (found,) = [text for text in SCRIPT_TEXT.splitlines() if line in text]
-    return f"-{found}\n"
-
-
-EXPERIMENTS = {  # changes and flags, by the names in the README
+# What each changes, by its name in the README: changes of the README by their names, or
+# a part of the script and what stands there instead; then flags.
+EXPERIMENTS = {
     "the post's settings": ([], ""),
     "--lr 0.03": ([], "--lr 0.03"),
     "--lr 0.1": ([], "--lr 0.1"),
@@ -51,24 +22,29 @@ EXPERIMENTS = {  # changes and flags, by the names in the README
     "Adam": (["Adam"], ""),
     "Adam, --lr 0.001": (["Adam"], "--lr 0.001"),
     "--batch-size 256": ([], "--batch-size 256"),
-    "sorted by digit": ([SORTED], ""),
+    "sorted by digit": (
+        [
+            (
+                "(train_dataset,",
+                "(sorted(train_dataset, key=lambda pair: pair[1]),",
+            ),
+            ("shuffle=True", "shuffle=False"),
+        ],
+        "",
+    ),
 }
+SIGMOIDS = "nn.Linear(784, 1024), nn.Sigmoid(), nn.Linear(1024, 1024), nn.Sigmoid(),"
+OTHER_TARGETS = "mnist.targets[torch.randperm(len(images))].tolist()"
 MISTAKES = {
-    "softmax in the model": ([SOFTMAX], ""),
-    "no zero_grad()": ([without("optimizer.zero_grad()")], ""),
-    "no step()": ([without("optimizer.step()")], ""),
-    "three layers with sigmoid": ([SIGMOID], ""),
-    "pixels from 0 to 255": ([without("images /= 255")], ""),
+    "softmax in the model": ([("1024, 10),", "1024, 10), nn.Softmax(dim=1),")], ""),
+    "no zero_grad()": ([("optimizer.zero_grad()", "pass")], ""),
+    "no step()": ([("optimizer.step()", "pass")], ""),
+    "three layers with sigmoid": ([("nn.Linear(28 * 28, 1024),", SIGMOIDS)], ""),
+    "pixels from 0 to 255": ([("images /= 255", "pass")], ""),
     "--lr 1": ([], "--lr 1"),
-    "targets of other images": ([OTHER_TARGETS], ""),
+    "targets of other images": ([("mnist.targets.tolist()", OTHER_TARGETS)], ""),
 }
-CURVES = [
-    "the post's settings",
-    "--lr 0.1",
-    "ReLU",
-    "ReLU, --lr 0.1",
-    "convolutional net, --lr 0.1",
-]
+CURVES = [name for name in EXPERIMENTS if re.search(r"post|ReLU|0\.1$", name)]
 
 
 def make_script(name):
@@ -76,7 +52,11 @@ def make_script(name):
     script = SCRIPT_TEXT
     changes, flags = {**EXPERIMENTS, **MISTAKES}[name]
     for one in changes:
-        script = apply(script, one) if "\n" in one else change(script, one)
+        if isinstance(one, str):
+            script = change(script, one)
+        else:
+            assert script.count(one[0]) == 1, f"not exactly once: {one[0]}"
+            script = script.replace(*one)
     return script, flags.split()
 
 
@@ -113,7 +93,7 @@ def plot(curves, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--mistakes", action="store_true", help="in place of the rest")

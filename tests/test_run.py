@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +113,13 @@ def test_steps_and_epochs(train, flags, epochs, steps, total):
         for step in steps
     ]
     assert sum("Model Accuracy" in line for line in lines) == epochs
+
+
+def test_time_is_that_of_an_epoch(train, monkeypatch):
+    clock = SimpleNamespace(perf_counter=iter((10, 12.5, 20, 21)).__next__)
+    monkeypatch.setattr(train_mnist, "time", clock)
+    results = [line for line in train("--epochs", 2) if "Time" in line]
+    assert [line.split("Time: ")[1] for line in results] == ["2.5 s", "1.0 s"]
 
 
 def test_what_the_model_is_given(train, monkeypatch):

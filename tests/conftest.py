@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,6 @@ import train_mnist
 # threads are much slower than one. This is for the tests and the programs they start.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
-# A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():

@@ -39,6 +39,7 @@ def change(script, name, page=README):
         if row[0].startswith(name):
             return put_line(script, row[2].strip("`"))
     found = blocks(page)
+    assert {f"diff {name}", f"python {name}"} & found.keys(), f"no change {name!r}"
     if f"diff {name}" in found:
         script = apply(script, found[f"diff {name}"])
     if f"python {name}" in found:

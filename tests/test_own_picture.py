@@ -88,6 +88,13 @@ def at_the_rim(ink):
     return paint(ink, size=ink.size).crop((left, top - 60, right + 60, bottom + 60))
 
 
+def ruled(ink):
+    page = paint(ink)
+    for y in range(40, 1000, 80):
+        ImageDraw.Draw(page).line((0, y, 800, y), (110, 120, 150), width=3)
+    return page
+
+
 KINDS = {
     "dark on light": paint,
     "light on dark": lambda ink: paint(ink, WHITE, (30, 70, 40)),
@@ -96,6 +103,7 @@ KINDS = {
     "16-bit": lambda ink: (
         ink.convert("I").point(lambda v: v * 200 + 900).convert("I;16")
     ),
+    "ruled": ruled,
     "shadow": in_shadow,
     "turned sheet": turned_sheet,
     "small": lambda ink: paint(ink.resize((70, 70)), size=(1500, 2000)),
@@ -148,6 +156,7 @@ def test_a_line_for_each_picture(read, capsys):
     words = ("No such file", "no digit", "truncated", "identify", "7 (")
     for line, path, word in zip(lines, paths, words):
         assert line.startswith(f"{path}: ") and word in line
+    assert lines[-2].count("%") == 3  # answers
 
 
 def test_command_of_the_readme_and_a_checkpoint_that_holds_more(checkpoint, read):

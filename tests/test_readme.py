@@ -10,6 +10,7 @@ from helpers import CHECKPOINT, ROOT, without_times
 from PIL import Image
 from readme import KOREAN, README, SCRIPT_TEXT, block, blocks, table
 from torch import nn
+from torch.utils.data import DataLoader
 
 import train_mnist
 
@@ -49,8 +50,10 @@ def test_steps_have_the_shapes_of_the_table():
     train, test = (
         train_mnist.read_mnist(ROOT / "datasets", train) for train in (True, False)
     )
-    assert (len(train), len(test)) == (937 * 64 + 32, 156 * 64 + 16)
-    inputs, targets = next(iter(torch.utils.data.DataLoader(train, 64)))
+    train_loader, eval_loader = DataLoader(train, 64), DataLoader(test, 64)
+    assert f"| {len(train_loader)} batches an epoch |" in README
+    assert f"| {len(eval_loader)} batches of the test set |" in README
+    inputs, targets = next(iter(train_loader))
     model = train_mnist.make_model()
     outputs = model(inputs)
     loss = nn.CrossEntropyLoss()(outputs, targets)
@@ -82,6 +85,16 @@ def test_korean_lines_are_those_of_the_script():
     for row in table("| 글의 줄 | 스크립트의 줄 | 이유 |", KOREAN):
         for code in re.findall("`(.*?)`", row[1]):
             assert code in SCRIPT_TEXT
+
+
+def test_each_change_is_named_in_a_test():
+    changes = [row[0].split(" (")[0] for row in table("| change | where | line |")]
+    for page in (README, KOREAN):
+        names = re.findall(r"^```(?:diff|python) (.*)$", page, re.MULTILINE)
+        changes += [name for name in names if name != "step"]
+    tests = ROOT.joinpath("tests", "test_changes.py").read_text("utf-8")
+    for name in changes:
+        assert f'"{name}"' in tests or name.endswith(".py"), name
 
 
 def anchor(heading):

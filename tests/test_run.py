@@ -44,7 +44,7 @@ def test_same_bits_as_the_post(first_run):
 def test_file_of_the_posts_code_is_read_as_the_readme_says(first_run):
     posts = first_run[2][0]
     model = train_mnist.make_model()
-    line = "nn.Sequential(*model[1:]).load_state_dict(...)"
+    line = "torch.nn.Sequential(*model[1:]).load_state_dict(...)"
     assert f"`{line}`" in README
     eval(line.replace("...", "posts.state_dict()"))
     inputs = torch.rand(2, 1, 28, 28)

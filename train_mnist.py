@@ -45,7 +45,7 @@ def main():
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
         # In each epoch, because evaluate() leaves the model in evaluation mode.
-        model.train()  # switches layers such as Dropout; autograd is on without it
+        model.train()  # switches layers such as Dropout; autograd is on anyway
         for step, (inputs, targets) in enumerate(train_loader, start=1):
             inputs, targets = inputs.to(args.device), targets.to(args.device)
             outputs = model(inputs)  # the post's reshape is now the model's first layer
@@ -81,8 +81,8 @@ def main():
 def read_mnist(data_dir, train, transform=None):
     """Return MNIST's training or test split as pairs of an image and its digit.
 
-    An image is a float tensor (1, 28, 28) with values from 0 to 1, or what transform
-    makes of a PIL image, which must be a tensor in the end.
+    An image is a float tensor (1, 28, 28) with values from 0 to 1, or the tensor that
+    transform makes of a PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
     if mnist.transforms:

@@ -29,11 +29,8 @@ def digits(checkpoint):
     model.load_state_dict(torch.load(checkpoint))
     answers = model(torch.stack(images)).argmax(dim=1)
     expected = (answers == torch.tensor(targets)).sum()
-    return (
-        [to_pil_image(image).resize((420, 420)) for image in images],
-        targets,
-        expected,
-    )
+    inks = [to_pil_image(image).resize((420, 420)) for image in images]
+    return inks, targets, expected
 
 
 @pytest.fixture

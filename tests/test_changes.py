@@ -225,12 +225,12 @@ def test_loss_curve(train, plots):
 @pytest.mark.parametrize("others", [[], ["ReLU", "Adam", "loss curve"]])
 def test_validation_and_best_epoch(train, evaluated, plots, others):
     script = changed(*others, "validation")
-    calls = evaluated(script, 30.0, 50.0, 40.0, 77.0)
-    lines = train("--epochs", 3, script=script)
+    calls = evaluated(script, 30.0, 50.0, 40.0, 50.0, 77.0)
+    lines = train("--epochs", 4, script=script)
     assert lines[-1] == "Test Accuracy: 77.00 %"
     biases, datasets = zip(*calls)
-    assert [*torch.load(CHECKPOINT).values()][-1].tolist() == biases[1] == biases[3]
-    assert [len(dataset) for dataset in datasets] == [64, 64, 64, 100]
+    assert [*torch.load(CHECKPOINT).values()][-1].tolist() == biases[1] == biases[4]
+    assert [len(dataset) for dataset in datasets] == [64, 64, 64, 64, 100]
     assert plots.savefig.called == ("loss curve" in others)
 
 

@@ -3,11 +3,9 @@
 import shutil
 import subprocess
 import types
-from pathlib import Path
 
-import readme
+from readme import ROOT, SCRIPT_TEXT, change
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "train_mnist.py"
 RAW = ROOT / "datasets" / "MNIST" / "raw"
 CHECKPOINT = "mnist_dnn_model.pth"
@@ -20,9 +18,9 @@ if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
 
 def changed(*names):
     """Return the script as a module, with changes of the README."""
-    text = readme.SCRIPT_TEXT
+    text = SCRIPT_TEXT
     for name in names:
-        text = readme.change(text, name)
+        text = change(text, name)
     return module(text)
 
 

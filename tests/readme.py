@@ -33,11 +33,15 @@ def table(heading, text=README):
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
+def lines(heading="| change | where | line |", text=README):
+    """Return the lines of the table of changes by their names."""
+    return {row[0].split(" (")[0]: row[2].strip("`") for row in table(heading, text)}
+
+
 def change(script, name, page=README):
     """Return a script with a change of the README, by the name of its row or block."""
-    for row in table("| change | where | line |"):
-        if row[0].startswith(name):
-            return put_line(script, row[2].strip("`"))
+    if name in lines():
+        return put_line(script, lines()[name])
     found = blocks(page)
     assert {f"diff {name}", f"python {name}"} & found.keys(), f"no change {name!r}"
     if f"diff {name}" in found:

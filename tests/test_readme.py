@@ -8,7 +8,7 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES
 from helpers import CHECKPOINT, ROOT, without_times
 from PIL import Image
-from readme import KOREAN, README, SCRIPT_TEXT, block, blocks, table
+from readme import KOREAN, README, SCRIPT_TEXT, block, blocks, lines, table
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -31,8 +31,8 @@ def test_shown_output_is_that_of_a_run(first_run):
     device, step, _, epoch, _, tenth, saved = block("text output").splitlines()
     lowest, highest = numbers(MEASURED[0][1])
     assert lowest <= numbers(tenth)[0] <= highest
-    lines = [line.replace("/2]", "/10]") for line in first_run[1]]
-    printed = lines[0], lines[100], lines[939], lines[-1]
+    run = [line.replace("/2]", "/10]") for line in first_run[1]]
+    printed = run[0], run[100], run[939], run[-1]
     shown = without_times((device, step, epoch, saved))
     for line, other in zip(shown, without_times(printed)):
         assert re.sub(r"\d+\.\d+", "", line) == re.sub(r"\d+\.\d+", "", other)
@@ -50,6 +50,7 @@ def test_steps_have_the_shapes_of_the_table():
     train, test = (
         train_mnist.read_mnist(ROOT / "datasets", train) for train in (True, False)
     )
+    assert (len(train), len(test)) == (937 * 64 + 32, 156 * 64 + 16)
     train_loader, eval_loader = DataLoader(train, 64), DataLoader(test, 64)
     assert f"| {len(train_loader)} batches an epoch |" in README
     assert f"| {len(eval_loader)} batches of the test set |" in README
@@ -61,6 +62,8 @@ def test_steps_have_the_shapes_of_the_table():
     assert shapes == [(64, 1, 28, 28), (64,), (64, 10), ()]
     assert (inputs.dtype, inputs.min(), inputs.max()) == (torch.float32, 0, 1)
     assert (targets.dtype, targets.min(), targets.max()) == (torch.int64, 0, 9)
+    for shape in ("`(n, 1, 28, 28)`", "`(n,)`", "`(n, 784)`", "`(n, 10)`"):
+        assert shape in README
     for parameter in model.parameters():
         assert f"`{tuple(parameter.shape)}`" in README
 
@@ -73,8 +76,8 @@ def test_both_languages_have_the_same_blocks_and_lines():
     assert english.keys() - left_out == korean.keys() - own
     for name in korean.keys() - own:
         assert korean[name] == english[name], name
-    lines = [row[2] for row in table("| change | where | line |")]
-    assert lines == [row[2] for row in table("| 바꿀 것 | 위치 | 코드 |", KOREAN)]
+    korean_lines = lines("| 바꿀 것 | 위치 | 코드 |", KOREAN)
+    assert [*korean_lines.values()] == [*lines().values()]
 
 
 def test_korean_lines_are_those_of_the_script():
@@ -87,14 +90,16 @@ def test_korean_lines_are_those_of_the_script():
             assert code in SCRIPT_TEXT
 
 
-def test_each_change_is_named_in_a_test():
-    changes = [row[0].split(" (")[0] for row in table("| change | where | line |")]
-    for page in (README, KOREAN):
-        names = re.findall(r"^```(?:diff|python) (.*)$", page, re.MULTILINE)
-        changes += [name for name in names if name != "step"]
+def test_each_change_has_short_lines_and_is_named_in_a_test():
     tests = ROOT.joinpath("tests", "test_changes.py").read_text("utf-8")
-    for name in changes:
-        assert f'"{name}"' in tests or name.endswith(".py"), name
+    for name in lines():
+        assert f'"{name}"' in tests
+    for info, content in {**blocks(README), **blocks(KOREAN)}.items():
+        kind, _, name = info.partition(" ")
+        if kind in ("diff", "python"):
+            length = max(map(len, content.splitlines()))
+            assert length <= (89 if kind == "diff" else 88), name
+            assert f'"{name}"' in tests or name.endswith(".py") or name == "step"
 
 
 def anchor(heading):
@@ -122,6 +127,8 @@ def test_tables_have_what_the_experiments_measure():
     mistakes = table("| accuracy | mistake | cure |")
     assert [name.replace("`", "") for name, *_ in MEASURED] == list(EXPERIMENTS)
     assert [name.replace("`", "") for _, name, _ in mistakes] == list(MISTAKES)
+    for _, accuracy, _ in MEASURED:
+        assert re.fullmatch(r"\d\d\.\d\d to \d\d\.\d\d %", accuracy)
     korean = table("| 바꾼 것 | 정확도 | 알 수 있는 것 |", KOREAN)
     assert [numbers(row[1]) for row in korean] == [numbers(row[1]) for row in MEASURED]
     korean = table("| 정확도 | 실수 | 해결 방법 |", KOREAN)

@@ -33,8 +33,8 @@ def main():
     model = make_model().to(args.device)  # moves it to the GPU, if one is used
 
     # 3. Criterion
-    # Compares outputs (n, 10) with targets (n,): the loss is small where the right
-    # digit has by far the highest score. Includes softmax, so the model has none.
+    # Compares outputs (n, 10), scores (logits), with targets (n,): the loss is small if
+    # the right digit's is by far the highest. Includes softmax, so the model has none.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -74,7 +74,7 @@ def main():
         with open(unfinished, "wb") as file:  # gives a clear error if the disk is full
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
-    # To use it: model.load_state_dict(torch.load(path, "cpu")), and then model.eval()
+    # To load: model.load_state_dict(torch.load(path, map_location="cpu")); model.eval()
     print(f"Checkpoint: {args.checkpoint}")
 
 

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 import torch
+import train_ddp
 from helpers import CHECKPOINT, ROOT, SCRIPT, run
+from torch import distributed
 
 import train_mnist
 
@@ -42,11 +44,25 @@ def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
     assert flag in capsys.readouterr().err.split("error: ")[1]
 
 
+@pytest.fixture
+def one_process(monkeypatch):
+    """What train_ddp.py is told when it is the only process."""
+    variables = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**variables, "MASTER_PORT": 0}.items():  # 0: any free port
+        monkeypatch.setenv(name, str(value))
+    yield
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("script", [train_mnist, train_ddp])
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite(train, old_checkpoint, monkeypatch, loss):
-    monkeypatch.setattr(train_mnist, "evaluate", lambda *_: (9.8, loss))
+def test_loss_that_is_not_finite(
+    train, old_checkpoint, one_process, monkeypatch, script, loss
+):
+    monkeypatch.setattr(script, "evaluate", lambda *_: (9.8, loss))
     with pytest.raises(SystemExit, match=f"^error: the loss is {loss}, .*--lr.*data$"):
-        train()
+        train(script=script)
 
 
 def test_stop_while_saving(train, old_checkpoint, monkeypatch, tmp_path):

@@ -1,30 +1,64 @@
 """train_ddp.py: several processes train as one does."""
 
 import os
-import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 import train_ddp
 from helpers import CHECKPOINT, ROOT, run
+from readme import apply, block
 
-(COMMAND,) = re.findall(r"torchrun .*\.py", train_ddp.__doc__)
+_, *LAUNCH, PROGRAM = block("sh ddp").replace("=gpu", "=2").split()
+PROGRAM = ROOT / PROGRAM
+
+
+@pytest.fixture
+def launch(small_data, home):
+    """A function that runs a program in two processes and returns the lines printed."""
+
+    def launch(program, *flags):
+        flags = ("--device", "cpu", "--data-dir", small_data, *flags)
+        return run(sys.executable, *LAUNCH, program, *flags, cwd=home)[0].splitlines()
+
+    return launch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux only")
 @pytest.mark.slow
-def test_two_processes_train_as_one(train, small_data, home):
+def test_two_processes_train_as_one(train, launch):
     """With all samples in one step, half of them each, their order does not matter."""
-    flags = ("--device", "cpu", "--epochs", 3, "--lr", 0.01)
-    train(*flags, "--batch-size", 640)
+    flags = ("--epochs", 3, "--lr", 0.01, "--batch-size")
+    train(*flags, 640)
     alone = torch.load(CHECKPOINT)
-    command = COMMAND.replace("torchrun", "-m torch.distributed.run").split()
-    flags += ("--batch-size", 320, "--data-dir", small_data)
-    run(sys.executable, *command[:-1], ROOT / command[-1], *flags, cwd=home)
+    launch(PROGRAM, *flags, 320)
     assert os.listdir() == [CHECKPOINT]
     for name, value in torch.load(CHECKPOINT).items():
         torch.testing.assert_close(value, alone[name])
+
+
+SPLIT = """\
+     eval_dataset = read_mnist(args.data_dir, train=False)
++    train_dataset, rest = torch.utils.data.random_split(train_dataset, [64, 576])
+...
+     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
++    torch.save((rest.indices, torch.rand(3)), f"{rank}.pt")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux only")
+@pytest.mark.slow
+def test_random_split_is_the_same_in_both_processes_but_dropout_is_not(launch):
+    """Without learning, only other samples can change the loss of the first process."""
+    Path("split.py").write_text(apply(PROGRAM.read_text("utf-8"), SPLIT), "utf-8")
+    Path("train_mnist.py").write_bytes((ROOT / "train_mnist.py").read_bytes())
+    flags = ("--epochs", 2, "--lr", 0, "--batch-size", 16, "--log-interval", 1)
+    lines = launch("split.py", *flags)
+    (indices, drawn), (same_indices, other) = map(torch.load, ("0.pt", "1.pt"))
+    assert indices == same_indices and not torch.equal(drawn, other)
+    losses = [line.split("Loss: ")[1] for line in lines if "Step" in line]
+    assert len(losses) == 4 and losses[:2] != losses[2:]
 
 
 def test_each_process_has_its_gpu(monkeypatch):

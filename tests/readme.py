@@ -1,11 +1,13 @@
-"""Find the README's parts, and make its changes to the script.
+"""Find the blocks of the documents, and make their changes to the script.
 
     python tests/readme.py "sh train"
-    python tests/readme.py --change schedule
+    python tests/readme.py --change ReLU "loss curve" --save changed.py
 
-The first prints the README's block of that name, the second the script with a change.
+The first prints the README's block of that name. The second makes the changes, which
+.github/changes.md lists, in the order given, and saves the changed script.
 """
 
+import argparse
 import re
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TEXT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
+CHANGES = ROOT.joinpath(".github", "changes.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "korean.md").read_text("utf-8")
 
 
@@ -38,52 +41,91 @@ def lines(heading="| change | where | line |", text=README):
     return {row[0].split(" (")[0]: row[2].strip("`") for row in table(heading, text)}
 
 
-def change(script, name, page=README):
-    """Return a script with a change of the README, by the name of its row or block."""
-    if name in lines():
-        return put_line(script, lines()[name])
-    found = blocks(page)
-    assert {f"diff {name}", f"python {name}"} & found.keys(), f"no change {name!r}"
-    if f"diff {name}" in found:
-        script = apply(script, found[f"diff {name}"])
-    if f"python {name}" in found:
-        script = paste(script, found[f"python {name}"])
+def changes():
+    """Return the parts of each change by its name: a line, or a diff and functions."""
+    found = {name: {"line": line} for name, line in lines().items()}
+    for info, content in blocks(README + CHANGES + KOREAN).items():
+        kind, _, name = info.partition(" ")
+        if kind == "diff" or kind == "python" and "def make_model" in content:
+            found.setdefault(name, {})[kind] = content
+    return found
+
+
+def change(script, name):
+    """Return a script with a change, by the name of its row or block.
+
+    A ValueError says why there is no such change, or why it does not fit.
+    """
+    if name not in changes():
+        raise ValueError(f"no change {name!r}, only: {', '.join(changes())}")
+    make = {"line": put_line, "diff": apply, "python": paste}
+    try:
+        for kind, part in sorted(changes()[name].items()):  # the diff first
+            script = make[kind](script, part)
+    except ValueError as error:
+        raise ValueError(f"{name!r} does not fit: {error}") from None
     return script
+
+
+def replace_once(script, old, new):
+    """Replace whole lines, which must stand in the script once."""
+    if f"\n{script}".count(f"\n{old}") != 1:
+        raise ValueError(
+            "other changes have altered this, or still have to, or it has been made:\n"
+            + old.rstrip()
+        )
+    return f"\n{script}".replace(f"\n{old}", f"\n{new}")[1:]
 
 
 def put_line(script, line):
     """Put a line over the one that sets the same variable, or a layer in its place."""
     variable, is_assignment, _ = line.partition(" = ")
     if is_assignment:
-        script, count = re.subn(rf"\b{variable} = .*\)$", line, script, flags=re.M)
-        assert count == 1, f"{variable} is set {count} times"
-        return script
-    place = "        nn.Linear(28 * 28, 1024),"
+        (old,) = re.findall(rf"^ *{variable} = .*\)$\n", SCRIPT_TEXT, re.M)
+        return replace_once(script, old, old.split(variable)[0] + line + "\n")
+    place = "        nn.Linear(28 * 28, 1024),\n"
     if "Normalize" in line:
-        place = "    return nn.Sequential("
-    return apply(script, f" {place}\n+        {line}\n")
+        place = "    return nn.Sequential(\n"
+    return replace_once(script, place, f"{place}        {line}\n")
 
 
 def apply(script, diff):
     """Return a script with a diff applied; "..." separates the parts of the diff."""
     for part in diff.split("...\n"):
         lines = [line or " " for line in part.splitlines()]
-        old = "".join(f"\n{line[1:]}" for line in lines if line[0] in " -") + "\n"
-        new = "".join(f"\n{line[1:]}" for line in lines if line[0] in " +") + "\n"
-        assert ("\n" + script).count(old) == 1, f"not exactly once in the script:{old}"
-        script = ("\n" + script).replace(old, new)[1:]
+        old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+        new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+        script = replace_once(script, old, new)
     return script
 
 
 def paste(script, functions):
     """Paste functions over make_model, and others that read data over read_mnist."""
     start = "def read_mnist" if "def read_" in functions else "def make_model"
-    before, _ = script.split(start)
-    _, after = script.split("def evaluate")
-    return f"{before}{functions}\n\ndef evaluate{after}"
+    old = SCRIPT_TEXT[SCRIPT_TEXT.index(start) : SCRIPT_TEXT.index("def evaluate")]
+    return replace_once(script, old, f"{functions}\n\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("block", nargs="?", help="as it stands after the ```")
+    parser.add_argument("--change", nargs="+", metavar="NAME")
+    parser.add_argument("--save", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    if args.block:
+        sys.stdout.reconfigure(encoding="utf-8")
+        print(block(args.block), end="")
+        return
+    if not (args.change and args.save):
+        parser.error("give a block, or --change and --save")
+    script = SCRIPT_TEXT
+    try:
+        for name in args.change:
+            script = change(script, name)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    args.save.write_text(script, "utf-8")
 
 
 if __name__ == "__main__":
-    *flag, name = sys.argv[1:]
-    sys.stdout.reconfigure(encoding="utf-8")
-    print(change(SCRIPT_TEXT, name) if flag else block(name), end="")
+    main()

@@ -1,8 +1,8 @@
-"""The README's changes: each has its effect, and so have the combinations named there.
+"""The documents' changes: each has its effect, and so have combinations of them.
 
-changed("ReLU", "validation") is the script with these changes, named by their row or
-their block in the README. train(..., script=...) trains it on the small data set. Add a
-test of its effect here for each new change.
+changed("ReLU", "schedule") is the script with these changes, named by their row or
+their block. train(..., script=...) trains it on the small data set. Add a test of its
+effect here for each new change.
 """
 
 import shutil
@@ -16,8 +16,9 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES, make_script
 from helpers import CHECKPOINT, changed, module
 from PIL import Image
-from readme import KOREAN, SCRIPT_TEXT, block, change
+from readme import CHANGES, block
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
 
 import train_mnist
@@ -41,11 +42,23 @@ def optimizer_rates(monkeypatch):
 
 @pytest.fixture
 def plots(monkeypatch):
-    """What is asked of matplotlib, which is not installed for the tests."""
-    matplotlib = MagicMock()
+    """What is asked of matplotlib, which is not installed for the tests.
+
+    It is a list of the pictures that are drawn.
+    """
+    matplotlib, pictures = MagicMock(), []
+
+    def subplots():
+        pictures.append(MagicMock())
+        return None, pictures[-1]
+
+    def savefig(path):
+        pictures[-1].path = path
+
+    matplotlib.pyplot.configure_mock(subplots=subplots, savefig=savefig)
     monkeypatch.setitem(sys.modules, "matplotlib", matplotlib)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", matplotlib.pyplot)
-    return matplotlib.pyplot
+    return pictures
 
 
 @pytest.fixture
@@ -78,8 +91,10 @@ def test_fashion_mnist(train, small_data):
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
 
 
-def test_normalise():
-    model = changed("normalise").make_model()
+@pytest.mark.parametrize("others", [[], ["convolution"]])
+def test_normalise(others):
+    """The pixels, and not what another layer makes of them."""
+    model = changed(*others, "normalise").make_model()
     images = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 28, 28)
     pixels = model[0](images)[:, 0, 0, 0]
     torch.testing.assert_close(pixels, torch.tensor([-0.1307, 1 - 0.1307]) / 0.3081)
@@ -130,34 +145,65 @@ def test_other_models(name, convolutions):
     assert sum(type(part) is nn.Conv2d for part in model.modules()) == convolutions
 
 
-COLOURS = {"ant": "red", "bee": "green", "cat": "blue"}
+@pytest.fixture
+def datasets(train, evaluated, monkeypatch):
+    """A function that returns the data sets that a script trains and evaluates with."""
+
+    def datasets(script):
+        loaded = []
+
+        def load(dataset, **options):
+            loaded.append(dataset)
+            return DataLoader(dataset, **options)
+
+        monkeypatch.setattr(script, "DataLoader", load)
+        evaluated(script, 1.0, 2.0)
+        train("--epochs", 1, script=script)
+        return loaded
+
+    return datasets
+
+
+def are_parts(datasets, whole):
+    """Say whether the data sets are parts of a whole that do not overlap."""
+    indices = [index for dataset in datasets for index in dataset.indices]
+    return sorted(indices) == list(range(len(whole)))
+
+
+COLOURS = {"ant": "red", "bee": "green", "cat": "blue", "dog": "white"}
 
 
 @pytest.fixture
-def photos(home, monkeypatch):
-    """The script for photos, and five of each class. Only the download is replaced."""
+def photos(home, tmp_path, monkeypatch):
+    """The script for photos, five of each class, and weights in place of ImageNet's."""
     for name, colour in COLOURS.items():
         Path("pictures", name).mkdir(parents=True)
         for number in range(5):
             picture = Image.new("RGB", (300 + number, 260), colour)
+            picture.paste("black", (0, 0, 90, 90))
             picture.save(f"pictures/{name}/{number}.jpg")
+    Path("pictures/.DS_Store").touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+    weights = Path(torch.hub.get_dir(), "checkpoints", name)
+    weights.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    return changed("own data", "photos")
 
-    def load_state_dict_from_url(url, **_):
-        assert "resnet18" in url
-        return torchvision.models.resnet18().state_dict()
 
-    place = "torchvision.models._api.load_state_dict_from_url"
-    monkeypatch.setattr(place, load_state_dict_from_url)
-    return changed("photos")
+def linear_model():
+    """Return a model that takes ResNet's place where it is not tested."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, 4))
 
 
-def test_photos_are_split_by_the_seed(train, photos, evaluated):
+def test_photos_are_counted_and_split_by_the_seed(train, photos, evaluated):
     calls = evaluated(photos, *range(3))
-    photos.make_model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, 3))
+    photos.make_model = linear_model
     for seed in (1, 1, 2):
-        train("--epochs", 1, "--seed", seed, script=photos)
+        lines = train("--epochs", 1, "--seed", seed, script=photos)
+    assert lines[1:5] == [f"5 photos of {name}" for name in COLOURS]
     same, again, other = (dataset.indices for _, dataset in calls)
-    assert len(same) == 3 and same == again != other
+    assert len(same) == 4 and same == again != other
 
 
 def test_photos_are_turned_upright(photos):
@@ -168,29 +214,84 @@ def test_photos_are_turned_upright(photos):
     turned.getexif()[0x0112] = 6  # to be turned clockwise
     turned.save("turned.jpg", exif=turned.getexif())
     expected, image = (
-        to_tensor(photos.read_photos().loader(path))
+        to_tensor(photos.read_data().loader(path))
         for path in ("upright.jpg", "turned.jpg")
     )
     torch.testing.assert_close(image, expected, atol=0.1, rtol=0)
 
 
-def test_photos_of_an_iphone(photos):
-    Path("pictures/dog").mkdir()
-    Path("pictures/dog/1.heic").touch()
+def test_transparent_parts_of_photos_are_white(photos):
+    Image.new("RGBA", (60, 40), (0, 0, 0, 0)).save("transparent.png")
+    assert to_tensor(photos.read_data().loader("transparent.png")).min() == 1
+
+
+def test_photos_that_cannot_be_read(photos):
+    Path("pictures/cat/0.jpg").write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="cannot read pictures.cat.0.jpg: "):
+        list(photos.read_data())
+    Path("pictures/eel").mkdir()
+    Path("pictures/eel/1.heic").touch()
     with pytest.raises(FileNotFoundError, match="Found no valid file"):
-        photos.read_photos()
+        photos.read_data()
+
+
+@pytest.fixture
+def classify(photos, monkeypatch, capsys):
+    """A function that returns what classify.py prints of a photo in a colour."""
+
+    def classify(colour):
+        Image.new("RGB", (400, 500), colour).save("new.png")
+        monkeypatch.setitem(sys.modules, "train_mnist", photos)
+        monkeypatch.setattr(sys, "argv", ["classify.py", "new.png"])
+        exec(block("python classify.py", CHANGES), {})
+        return capsys.readouterr().out
+
+    return classify
 
 
 @pytest.mark.slow
-def test_photos_and_the_class_of_a_new_one(train, photos, monkeypatch, capsys):
+def test_photos_and_the_class_of_a_new_one(train, photos, classify):
     lines = train("--epochs", 8, "--batch-size", 4, "--lr", 0.01, script=photos)
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
-    monkeypatch.setitem(sys.modules, "train_mnist", photos)
     for name, colour in COLOURS.items():
-        Image.new("RGB", (400, 500), colour).save("new.png")
-        monkeypatch.setattr(sys, "argv", ["classify.py", "new.png"])
-        exec(block("python classify.py"), {})
-        assert capsys.readouterr().out == f"{name}\n"
+        assert classify(colour) == f"{name}\n"
+
+
+def test_folder_added_after_training_is_an_error(photos, classify):
+    torch.save(photos.make_model().state_dict(), CHECKPOINT)
+    assert classify("red").strip() in COLOURS
+    shutil.copytree("pictures/ant", "pictures/another")
+    with pytest.raises(RuntimeError, match=r"Error\(s\) in loading state_dict"):
+        classify("red")
+
+
+def test_own_data_with_validation_and_augmentation(photos, datasets, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets, "MNIST", None)  # is never read
+    names = "own data", "photos", "own validation", "photo augmentation", "best epoch"
+    script = changed(*names)
+    script.make_model = linear_model
+    training, validation, test = parts = datasets(script)
+    plain = script.read_data()
+    assert [*map(len, parts)] == [16, 2, 2] and are_parts(parts, plain)
+    for part, is_plain in ((training, False), (validation, True), (test, True)):
+        image = plain[part.indices[0]][0]
+        assert torch.equal(part[0][0], image) == is_plain
+        assert torch.equal(part[0][0], part[0][0]) == is_plain
+
+
+def test_table_and_the_class_of_a_new_row(train, home, monkeypatch, capsys):
+    """The rows of a class are near a corner of their own; the new row is in class 2."""
+    torch.manual_seed(1)
+    corners = torch.tensor([[1.0, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
+    rows = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1).tolist()
+    lines = [f"{str(row)[1:-1]}, {number % 3}" for number, row in enumerate(rows)]
+    Path("table.csv").write_text("\n".join(["a,b,c,d,class", *lines, ""]), "utf-8")
+    script = changed("own data", "table")
+    flags = "--epochs", 20, "--batch-size", 8, "--lr", 0.03
+    assert train(*flags, script=script)[-2].startswith("Model Accuracy: 100.00 %")
+    monkeypatch.setitem(sys.modules, "train_mnist", script)
+    exec(block("python classify_row.py", CHANGES), {})
+    assert capsys.readouterr().out == "2\n"
 
 
 def test_augmentation(train):
@@ -208,50 +309,60 @@ def test_schedule(train, optimizer_rates):
     assert optimizer_rates == [0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.1]
 
 
-def test_loss_curve(train, plots):
-    lines = train("--epochs", 2, "--log-interval", 1, script=changed("loss curve"))
-    (steps, losses), (epochs, eval_losses, _) = (
-        call.args for call in plots.plot.call_args_list
-    )
+def test_loss_curves_of_two_runs(train, plots):
+    """Each has its own picture, beside the checkpoint."""
+    script, flags = changed("loss curve"), ("--epochs", 2, "--log-interval", 1)
+    train(*flags, "--checkpoint", "adam.pth", script=script)
+    lines = train(*flags, "--checkpoint", "sgd.pth", script=script)
+    assert [picture.path for picture in plots] == [Path("adam.png"), Path("sgd.png")]
+    training, evaluation = plots[1].plot.call_args_list
+    (steps, losses), (epochs, eval_losses, _) = training.args, evaluation.args
     assert (steps[9], steps[19], list(epochs)) == (1, 2, [1, 2])
     printed = [line for line in lines if "Step" in line]
     assert [f"{loss:.4f}" for loss in losses] == [line[-6:] for line in printed]
     assert f"Eval Loss: {eval_losses[1]:.4f}," in lines[-2]
-    labels = [call.kwargs["label"] for call in plots.plot.call_args_list]
-    assert labels == ["training", "evaluation"]
-    plots.savefig.assert_called_once_with("loss.png")
+    labels = [call.kwargs["label"] for call in (training, evaluation)]
+    assert labels == ["training", "evaluation"] and training.kwargs["alpha"] < 0.5
 
 
 @pytest.mark.parametrize("others", [[], ["ReLU", "Adam", "loss curve"]])
 def test_validation_and_best_epoch(train, evaluated, plots, others):
-    script = changed(*others, "validation")
+    script = changed(*others, "validation", "best epoch")
     calls = evaluated(script, 30.0, 50.0, 40.0, 50.0, 77.0)
     lines = train("--epochs", 4, script=script)
     assert lines[-1] == "Test Accuracy: 77.00 %"
     biases, datasets = zip(*calls)
     assert [*torch.load(CHECKPOINT).values()][-1].tolist() == biases[1] == biases[4]
     assert [len(dataset) for dataset in datasets] == [64, 64, 64, 64, 100]
-    assert plots.savefig.called == ("loss curve" in others)
+    assert len(plots) == ("loss curve" in others)
 
 
-def test_augmentation_and_validation_evaluate_plain_images(
-    train, evaluated, small_data, monkeypatch
-):
-    script = changed("convolution", "augmentation", "schedule", "validation")
-    calls, loaded = evaluated(script, 1.0, 2.0), []
-
-    def load(dataset, **options):
-        loaded.append(dataset)
-        return torch.utils.data.DataLoader(dataset, **options)
-
-    monkeypatch.setattr(script, "DataLoader", load)
-    train("--epochs", 1, script=script)
-    training, validation = loaded[0], calls[0][1]
+def test_augmentation_and_validation_evaluate_plain_images(datasets, small_data):
+    names = "convolution", "augmentation", "schedule", "validation", "best epoch"
+    training, validation, _ = datasets(changed(*names))
     plain = train_mnist.read_mnist(small_data, train=True)
-    assert sorted([*training.indices, *validation.indices]) == list(range(640))
+    assert are_parts((training, validation), plain)
     for number, index in enumerate(validation.indices):
         assert torch.equal(validation[number][0], plain[index][0])
     assert not torch.equal(training[0][0], plain[training.indices[0]][0])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["going on", "loss curve"],
+        ["going on", "best epoch"],
+        ["best epoch", "going on"],
+        ["own data", "augmentation"],
+        ["own data", "validation"],
+        ["ReLU", "convolution"],
+        ["convolution", "resnet"],
+        ["photos"],
+    ],
+)
+def test_changes_that_do_not_go_together(names):
+    with pytest.raises(ValueError, match=f"^'{names[-1]}' does not fit: .*:\n"):
+        changed(*names)
 
 
 def check_going_on(train, script, *flags):
@@ -279,18 +390,18 @@ def test_going_on_with_a_schedule(train, optimizer_rates):
 @pytest.mark.slow
 def test_going_on_with_photos(train, photos):
     names = "photos", "Adam", "schedule", "going on", "going on with a schedule"
-    check_going_on(train, changed(*names), "--batch-size", 6)
+    check_going_on(train, changed("own data", *names), "--batch-size", 8)
 
 
 def test_trainer_of_the_next_post(train, photos, optimizer_rates):
     """A linear model takes VGG11's place in training, as that would take an hour."""
     for folder in ("train", "evaluation"):
         shutil.copytree("pictures", folder)
-    script = module(change(SCRIPT_TEXT, "tutorial-2", KOREAN))
+    script = changed("tutorial-2")
     with torch.device("meta"):  # computes shapes only
         assert script.make_model()(torch.rand(1, 3, 224, 224)).shape == (1, 3)
-    script.make_model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, 3))
-    train("--epochs", 21, "--batch-size", 3, script=script)
+    script.make_model = linear_model
+    train("--epochs", 21, "--batch-size", 4, script=script)
     assert optimizer_rates == pytest.approx([0.003] * 100 + [0.0027] * 5)
 
 

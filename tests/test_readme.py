@@ -1,6 +1,9 @@
-"""The READMEs, tried as a reader tries them: blocks, tables, links and claims."""
+"""The documents, tried as a reader tries them: blocks, tables, links and claims."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,14 +11,31 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES
 from helpers import CHECKPOINT, ROOT, without_times
 from PIL import Image
-from readme import KOREAN, README, SCRIPT_TEXT, block, blocks, lines, table
+from readme import (
+    CHANGES,
+    KOREAN,
+    README,
+    SCRIPT_TEXT,
+    block,
+    blocks,
+    change,
+    changes,
+    lines,
+    main,
+    table,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
 import train_mnist
 
 TESTS = ROOT.joinpath("tests", "README.md").read_text("utf-8")
-PAGES = {"README.md": README, ".github/korean.md": KOREAN, "tests/README.md": TESTS}
+PAGES = {
+    "README.md": README,
+    ".github/changes.md": CHANGES,
+    ".github/korean.md": KOREAN,
+    "tests/README.md": TESTS,
+}
 MEASURED = table("| change | accuracy | what it teaches |")
 
 
@@ -69,12 +89,14 @@ def test_steps_have_the_shapes_of_the_table():
 
 
 def test_both_languages_have_the_same_blocks_and_lines():
-    """The Korean guide has some of its own, and leaves out what few readers need."""
+    """The Korean guide has some of its own."""
     english, korean = blocks(README), blocks(KOREAN)
-    left_out = {"sh test", "sh download", "sh install", "sh ddp"}
-    own = {"python step", "diff tutorial-2", "python tutorial-2"}
-    assert english.keys() - left_out == korean.keys() - own
-    for name in korean.keys() - own:
+    assert korean.keys() - english.keys() == {
+        "python step",
+        "diff tutorial-2",
+        "python tutorial-2",
+    }
+    for name in korean.keys() & english.keys():
         assert korean[name] == english[name], name
     korean_lines = lines("| 바꿀 것 | 위치 | 코드 |", KOREAN)
     assert [*korean_lines.values()] == [*lines().values()]
@@ -90,16 +112,45 @@ def test_korean_lines_are_those_of_the_script():
             assert code in SCRIPT_TEXT
 
 
-def test_each_change_has_short_lines_and_is_named_in_a_test():
-    tests = ROOT.joinpath("tests", "test_changes.py").read_text("utf-8")
-    for name in lines():
-        assert f'"{name}"' in tests
-    for info, content in {**blocks(README), **blocks(KOREAN)}.items():
-        kind, _, name = info.partition(" ")
-        if kind in ("diff", "python"):
-            length = max(map(len, content.splitlines()))
-            assert length <= (89 if kind == "diff" else 88), name
-            assert f'"{name}"' in tests or name.endswith(".py") or name == "step"
+def test_code_has_short_lines():
+    for info, content in blocks("".join(PAGES.values())).items():
+        if info.startswith(("diff", "python")):
+            longest = 89 if info.startswith("diff") else 88
+            assert max(map(len, content.splitlines())) <= longest, info
+
+
+@pytest.fixture
+def make(monkeypatch, home):
+    """A function that lets the program make changes, and returns its last words."""
+
+    def make(*names):
+        argv = ["readme.py", "--change", *names, "--save", "changed.py"]
+        monkeypatch.setattr(sys, "argv", argv)
+        main()
+        return Path("changed.py").read_text("utf-8")
+
+    return make
+
+
+def test_program_makes_several_changes(make):
+    assert make("ReLU", "loss curve") == change(
+        change(SCRIPT_TEXT, "ReLU"), "loss curve"
+    )
+    (names,) = re.findall("^Names.*", CHANGES, re.M)
+    assert {*re.findall('`"?(.*?)"?`', names)} == changes().keys() - {"tutorial-2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["ReLU", "relu"], "no change 'relu', only: .*, loss curve, "),
+        (["own data", "validation"], "'validation' does not fit: .*read_mnist"),
+    ],
+)
+def test_program_says_what_it_cannot_do(make, names, words):
+    with pytest.raises(SystemExit, match=f"(?s)^error: {words}"):
+        make(*names)
+    assert os.listdir() == []
 
 
 def anchor(heading):
@@ -135,21 +186,11 @@ def test_tables_have_what_the_experiments_measure():
     assert [numbers(row[0]) for row in korean] == [numbers(row[0]) for row in mistakes]
 
 
-# What the pages say about PyTorch, where PyTorch's documentation does not say it
-
-
-@pytest.mark.parametrize(
-    "make", [torchvision.models.vgg11, torchvision.models.densenet121]
-)
-def test_vgg_and_densenet_need_32_by_32(make):
+@pytest.mark.parametrize("name", ["vgg11", "densenet121"])
+def test_vgg_and_densenet_need_32_by_32(name):
+    """As the Korean guide says, where PyTorch's documentation does not."""
     with torch.device("meta"):  # computes shapes only
-        model = make(num_classes=10)
+        model = torchvision.models.get_model(name, num_classes=10)
         assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
         with pytest.raises(RuntimeError, match="Output size is too small"):
             model(torch.rand(2, 3, 28, 28))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_modes_do_not_switch_autograd(training):
-    model = train_mnist.make_model().train(training)
-    assert model(torch.rand(8, 784)).requires_grad

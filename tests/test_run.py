@@ -44,9 +44,8 @@ def test_same_bits_as_the_post(first_run):
 def test_file_of_the_posts_code_is_read_as_the_readme_says(first_run):
     posts = first_run[2][0]
     model = train_mnist.make_model()
-    line = "torch.nn.Sequential(*model[1:]).load_state_dict(...)"
-    assert f"`{line}`" in README
-    eval(line.replace("...", "posts.state_dict()"))
+    assert "`torch.nn.Sequential(*model[1:]).load_state_dict(...)`" in README
+    torch.nn.Sequential(*model[1:]).load_state_dict(posts.state_dict())
     inputs = torch.rand(2, 1, 28, 28)
     assert torch.equal(model(inputs), posts(inputs.reshape(-1, 28 * 28)))
     assert torch.equal(model(inputs), model(inputs.reshape(-1, 28 * 28)))

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import types
 
-from readme import ROOT, SCRIPT_TEXT, change
+from readme import ROOT, make
 
 SCRIPT = ROOT / "train_mnist.py"
 RAW = ROOT / "datasets" / "MNIST" / "raw"
@@ -17,11 +17,8 @@ if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
 
 
 def changed(*names):
-    """Return the script as a module, with changes of the README."""
-    text = SCRIPT_TEXT
-    for name in names:
-        text = change(text, name)
-    return module(text)
+    """Return the script as a module, with changes of the documents."""
+    return module(make(*names))
 
 
 def module(text):

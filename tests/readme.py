@@ -1,9 +1,9 @@
 """Find the blocks of the documents, and make their changes to the script.
 
     python tests/readme.py "sh train"
-    python tests/readme.py --change ReLU "loss curve" --save changed.py
+    python tests/readme.py ReLU "loss curve" --save changed.py
 
-The first prints the README's block of that name. The second makes the changes, which
+The first prints the block of that name. The second makes the changes, which
 .github/changes.md lists, in the order given, and saves the changed script.
 """
 
@@ -24,10 +24,11 @@ def blocks(text):
     return dict(re.findall(r"^```(\w[^\n]*)\n(.*?)^```$", text, re.M | re.S))
 
 
-def block(name, text=README):
+def block(name, text=README + CHANGES):
     """Return the content of the block with that name."""
-    (content,) = [part for info, part in blocks(text).items() if info.endswith(name)]
-    return content
+    if name not in blocks(text):
+        raise ValueError(f"no block {name!r}; to make changes, add --save FILE")
+    return blocks(text)[name]
 
 
 def table(heading, text=README):
@@ -42,13 +43,23 @@ def lines(heading="| change | where | line |", text=README):
 
 
 def changes():
-    """Return the parts of each change by its name: a line, or a diff and functions."""
-    found = {name: {"line": line} for name, line in lines().items()}
+    """Return the steps of each change by its name: functions, and what they take."""
+    steps = {name: [(put_line, line)] for name, line in lines().items()}
     for info, content in blocks(README + CHANGES + KOREAN).items():
         kind, _, name = info.partition(" ")
-        if kind == "diff" or kind == "python" and "def make_model" in content:
-            found.setdefault(name, {})[kind] = content
-    return found
+        if kind == "diff":
+            steps.setdefault(name, []).append((apply, content))
+        elif "def make_model" in content:
+            steps.setdefault(name, []).append((paste, content))
+    return steps
+
+
+def make(*names):
+    """Return the script with changes of these names, made in this order."""
+    script = SCRIPT_TEXT
+    for name in names:
+        script = change(script, name)
+    return script
 
 
 def change(script, name):
@@ -58,22 +69,19 @@ def change(script, name):
     """
     if name not in changes():
         raise ValueError(f"no change {name!r}, only: {', '.join(changes())}")
-    make = {"line": put_line, "diff": apply, "python": paste}
-    try:
-        for kind, part in sorted(changes()[name].items()):  # the diff first
-            script = make[kind](script, part)
-    except ValueError as error:
-        raise ValueError(f"{name!r} does not fit: {error}") from None
+    for step, part in changes()[name]:
+        try:
+            script = step(script, part)
+        except ValueError as error:
+            raise ValueError(f"{name!r} does not fit: {error}") from None
     return script
 
 
 def replace_once(script, old, new):
     """Replace whole lines, which must stand in the script once."""
     if f"\n{script}".count(f"\n{old}") != 1:
-        raise ValueError(
-            "other changes have altered this, or still have to, or it has been made:\n"
-            + old.rstrip()
-        )
+        reason = "another change has altered this, or has to come first"
+        raise ValueError(f"{reason}:\n{old.rstrip()}")
     return f"\n{script}".replace(f"\n{old}", f"\n{new}")[1:]
 
 
@@ -108,23 +116,17 @@ def paste(script, functions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("block", nargs="?", help="as it stands after the ```")
-    parser.add_argument("--change", nargs="+", metavar="NAME")
-    parser.add_argument("--save", type=Path, metavar="FILE")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a block, or changes")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="make changes")
     args = parser.parse_args()
-    if args.block:
-        sys.stdout.reconfigure(encoding="utf-8")
-        print(block(args.block), end="")
-        return
-    if not (args.change and args.save):
-        parser.error("give a block, or --change and --save")
-    script = SCRIPT_TEXT
+    sys.stdout.reconfigure(encoding="utf-8")
     try:
-        for name in args.change:
-            script = change(script, name)
+        if args.save:
+            args.save.write_text(make(*args.names), "utf-8")
+        else:
+            print(block(args.names[0]), end="")
     except ValueError as error:
-        sys.exit(f"error: {error}")
-    args.save.write_text(script, "utf-8")
+        parser.error(error)
 
 
 if __name__ == "__main__":

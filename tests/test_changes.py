@@ -16,7 +16,7 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES, make_script
 from helpers import CHECKPOINT, changed, module
 from PIL import Image
-from readme import CHANGES, block
+from readme import block
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import to_tensor
@@ -232,7 +232,7 @@ def classify(photos, monkeypatch, capsys):
         Image.new("RGB", (400, 500), colour).save("new.png")
         monkeypatch.setitem(sys.modules, "train_mnist", photos)
         monkeypatch.setattr(sys, "argv", ["classify.py", "new.png"])
-        exec(block("python classify.py", CHANGES), {})
+        exec(block("python classify.py"), {})
         return capsys.readouterr().out
 
     return classify
@@ -279,8 +279,8 @@ def test_table_and_the_class_of_a_new_row(train, home, monkeypatch, capsys):
     flags = "--epochs", 20, "--batch-size", 8, "--lr", 0.03
     assert train(*flags, script=script)[-2].startswith("Model Accuracy: 100.00 %")
     monkeypatch.setitem(sys.modules, "train_mnist", script)
-    start = block("python classify.py", CHANGES).split("dataset")[0]
-    exec(start + block("python new row", CHANGES), {})
+    start = block("python classify.py").split("dataset")[0]
+    exec(start + block("python new row"), {})
     assert capsys.readouterr().out == "2\n"
 
 

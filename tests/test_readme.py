@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 from experiments import EXPERIMENTS, MISTAKES
-from helpers import CHECKPOINT, ROOT, without_times
+from helpers import CHECKPOINT, ROOT, run, without_times
 from PIL import Image
 from readme import (
     CHANGES,
@@ -18,10 +18,9 @@ from readme import (
     SCRIPT_TEXT,
     block,
     blocks,
-    change,
     changes,
     lines,
-    main,
+    make,
     table,
 )
 from torch import nn
@@ -119,37 +118,23 @@ def test_code_has_short_lines():
             assert max(map(len, content.splitlines())) <= longest, info
 
 
-@pytest.fixture
-def make(monkeypatch, home):
-    """A function that lets the program make changes, and returns its last words."""
-
-    def make(*names):
-        argv = ["readme.py", "--change", *names, "--save", "changed.py"]
-        monkeypatch.setattr(sys, "argv", argv)
-        main()
-        return Path("changed.py").read_text("utf-8")
-
-    return make
+PROGRAM = [sys.executable, ROOT / "tests" / "readme.py"]
 
 
-def test_program_makes_several_changes(make):
-    assert make("ReLU", "loss curve") == change(
-        change(SCRIPT_TEXT, "ReLU"), "loss curve"
-    )
+def test_program_makes_several_changes(home):
+    run(*PROGRAM, "ReLU", "loss curve", "--save", "changed.py", cwd=home)
+    assert Path("changed.py").read_text("utf-8") == make("ReLU", "loss curve")
     (names,) = re.findall("^Names.*", CHANGES, re.M)
     assert {*re.findall('`"?(.*?)"?`', names)} == changes().keys() - {"tutorial-2"}
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (["ReLU", "relu"], "no change 'relu', only: .*, loss curve, "),
-        (["own data", "validation"], "'validation' does not fit: .*read_mnist"),
-    ],
+    ("name", "words"),
+    [("relu", "no change 'relu', only: .*"), ("photos", "'photos' does not fit: ")],
 )
-def test_program_says_what_it_cannot_do(make, names, words):
-    with pytest.raises(SystemExit, match=f"(?s)^error: {words}"):
-        make(*names)
+def test_program_says_what_it_cannot_do(home, name, words):
+    command = *PROGRAM, "ReLU", name, "--save", "changed.py"
+    assert re.search(f"error: {words}", run(*command, cwd=home, status=2)[1])
     assert os.listdir() == []
 
 

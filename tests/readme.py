@@ -1,7 +1,7 @@
 """Find the blocks of the documents, and make their changes to the script.
 
     python tests/readme.py "sh train"
-    python tests/readme.py ReLU "loss curve" --save changed.py
+    python tests/readme.py ReLU "loss curve" --save train_mnist.py
 
 The first prints the block of that name. The second makes the changes, which
 .github/changes.md lists, in the order given, and saves the changed script.

@@ -16,7 +16,7 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES, make_script
 from helpers import CHECKPOINT, changed, module
 from PIL import Image
-from readme import block
+from readme import block, make
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
@@ -257,15 +257,23 @@ def test_own_data_with_validation_and_augmentation(photos, datasets, monkeypatch
         assert torch.equal(part[0][0], part[0][0]) == is_plain
 
 
-def test_table_and_the_class_of_a_new_row(train, home, monkeypatch, capsys):
+LINEAR = "        nn.Linear(4, 64),"
+NORM = "        nn.BatchNorm1d(4),\n"
+
+
+@pytest.mark.parametrize(("scale", "first"), [(1, ""), (1000, NORM)])
+def test_table_and_the_class_of_a_new_row(
+    train, home, monkeypatch, capsys, scale, first
+):
     """The rows of a class are near a corner of their own; the new row is in class 2."""
     torch.manual_seed(1)
-    corners = torch.tensor([[1.0, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
+    corners = torch.tensor([[1, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
+    corners[:2, 0] *= scale
     rows = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1).tolist()
     lines = [f"{str(row)[1:-1]}, {number % 3}" for number, row in enumerate(rows)]
     Path("table.csv").write_text("\n".join(["a,b,c,d,class", *lines, ""]), "utf-8")
-    script = changed("own data", "table")
-    flags = "--epochs", 20, "--batch-size", 8, "--lr", 0.03
+    script = module(make("own data", "table").replace(LINEAR, first + LINEAR))
+    flags = block("sh few").split()[2:]
     assert train(*flags, script=script)[-2].startswith("Model Accuracy: 100.00 %")
     monkeypatch.setitem(sys.modules, "train_mnist", script)
     start = block("python classify.py").split("dataset")[0]

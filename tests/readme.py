@@ -94,7 +94,10 @@ def put_line(script, line):
     place = "        nn.Linear(28 * 28, 1024),\n"
     if "Normalize" in line:
         place = "    return nn.Sequential(\n"
-    return replace_once(script, place, f"{place}        {line}\n")
+    changed = replace_once(script, place, f"{place}        {line}\n")
+    if line in script:
+        raise ValueError("it has been made")
+    return changed
 
 
 def apply(script, diff):

@@ -345,6 +345,7 @@ def test_augmentation_and_validation_evaluate_plain_images(datasets, small_data)
         "best epoch, going on",
         "own data, augmentation",
         "own data, validation",
+        "ReLU, ReLU",
         "ReLU, convolution",
         "convolution, resnet",
     ],

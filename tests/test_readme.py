@@ -11,18 +11,7 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES
 from helpers import CHECKPOINT, ROOT, run, without_times
 from PIL import Image
-from readme import (
-    CHANGES,
-    KOREAN,
-    README,
-    SCRIPT_TEXT,
-    block,
-    blocks,
-    changes,
-    lines,
-    make,
-    table,
-)
+from readme import CHANGES, KOREAN, README, SCRIPT_TEXT, block, blocks, changes, table
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -90,15 +79,12 @@ def test_steps_have_the_shapes_of_the_table():
 def test_both_languages_have_the_same_blocks_and_lines():
     """The Korean guide has some of its own."""
     english, korean = blocks(README), blocks(KOREAN)
-    assert korean.keys() - english.keys() == {
-        "python step",
-        "diff tutorial-2",
-        "python tutorial-2",
-    }
-    for name in korean.keys() & english.keys():
+    own = {"python step", "diff tutorial-2", "python tutorial-2"}
+    assert korean.keys() - english.keys() == own
+    for name in korean.keys() - own:
         assert korean[name] == english[name], name
-    korean_lines = lines("| 바꿀 것 | 위치 | 코드 |", KOREAN)
-    assert [*korean_lines.values()] == [*lines().values()]
+    lines = [row[2] for row in table("| change | where | line |")]
+    assert lines == [row[2] for row in table("| 바꿀 것 | 위치 | 코드 |", KOREAN)]
 
 
 def test_korean_lines_are_those_of_the_script():
@@ -123,7 +109,8 @@ PROGRAM = [sys.executable, ROOT / "tests" / "readme.py"]
 
 def test_program_makes_several_changes(home):
     run(*PROGRAM, "ReLU", "loss curve", "--save", "changed.py", cwd=home)
-    assert Path("changed.py").read_text("utf-8") == make("ReLU", "loss curve")
+    script = Path("changed.py").read_text("utf-8")
+    assert "nn.ReLU()," in script and "import matplotlib" in script
     (names,) = re.findall("^Names.*", CHANGES, re.M)
     assert {*re.findall('`"?(.*?)"?`', names)} == changes().keys() - {"tutorial-2"}
 

@@ -78,7 +78,9 @@ def change(script, name):
 
 
 def replace_once(script, old, new):
-    """Replace whole lines, which must stand in the script once."""
+    """Replace whole lines, which must stand in the script once, by others."""
+    if new != old and f"\n{new}" in f"\n{script}":
+        raise ValueError("it has been made already")
     if f"\n{script}".count(f"\n{old}") != 1:
         reason = "another change has altered this, or has to come first"
         raise ValueError(f"{reason}:\n{old.rstrip()}")
@@ -94,10 +96,7 @@ def put_line(script, line):
     place = "        nn.Linear(28 * 28, 1024),\n"
     if "Normalize" in line:
         place = "    return nn.Sequential(\n"
-    changed = replace_once(script, place, f"{place}        {line}\n")
-    if line in script:
-        raise ValueError("it has been made")
-    return changed
+    return replace_once(script, place, f"{place}        {line}\n")
 
 
 def apply(script, diff):
@@ -113,6 +112,8 @@ def apply(script, diff):
 def paste(script, functions):
     """Paste functions over make_model, and others that read data over read_mnist."""
     start = "def read_mnist" if "def read_" in functions else "def make_model"
+    if start not in SCRIPT_TEXT:
+        raise ValueError(f"the script has no {start}")
     old = SCRIPT_TEXT[SCRIPT_TEXT.index(start) : SCRIPT_TEXT.index("def evaluate")]
     return replace_once(script, old, f"{functions}\n\n")
 

@@ -5,6 +5,7 @@ their block. train(..., script=...) trains it on the small data set. Add a test 
 effect here for each new change.
 """
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import torchvision
 from experiments import EXPERIMENTS, MISTAKES, make_script
 from helpers import CHECKPOINT, changed, module
 from PIL import Image
-from readme import block, make
+from readme import CHANGES, block, make
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
@@ -258,7 +259,7 @@ def test_own_data_with_validation_and_augmentation(photos, datasets, monkeypatch
 
 
 LINEAR = "        nn.Linear(4, 64),"
-NORM = "        nn.BatchNorm1d(4),\n"
+(NORM,) = re.findall(r"`(nn\.BatchNorm1d\(.*\),)`\. ", CHANGES)
 
 
 @pytest.mark.parametrize(("scale", "first"), [(1, ""), (1000, NORM)])
@@ -272,7 +273,7 @@ def test_table_and_the_class_of_a_new_row(
     rows = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1).tolist()
     lines = [f"{str(row)[1:-1]}, {number % 3}" for number, row in enumerate(rows)]
     Path("table.csv").write_text("\n".join(["a,b,c,d,class", *lines, ""]), "utf-8")
-    script = module(make("own data", "table").replace(LINEAR, first + LINEAR))
+    script = module(make("own data", "table").replace(LINEAR, f"{first}\n{LINEAR}"))
     flags = block("sh few").split()[2:]
     assert train(*flags, script=script)[-2].startswith("Model Accuracy: 100.00 %")
     monkeypatch.setitem(sys.modules, "train_mnist", script)
@@ -346,8 +347,11 @@ def test_augmentation_and_validation_evaluate_plain_images(datasets, small_data)
         "own data, augmentation",
         "own data, validation",
         "ReLU, ReLU",
+        "validation, best epoch, best epoch",
         "ReLU, convolution",
         "convolution, resnet",
+        "table",
+        "photo augmentation",
     ],
 )
 def test_changes_that_do_not_go_together(names):

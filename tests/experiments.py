@@ -9,48 +9,49 @@ from pathlib import Path
 
 from readme import ROOT, SCRIPT_TEXT, change
 
-BY_DIGIT = "(sorted(train_dataset, key=lambda pair: pair[1]),"
-SORTED = [("(train_dataset,", BY_DIGIT), ("shuffle=True", "shuffle=False")]
-# What each changes, by its name in the README: changes of the README by their names, or
-# a part of the script and what stands there instead; then flags.
-EXPERIMENTS = {
-    "the post's settings": ([], ""),
-    "--lr 0.03": ([], "--lr 0.03"),
-    "--lr 0.1": ([], "--lr 0.1"),
-    "ReLU": (["ReLU"], ""),
-    "ReLU, --lr 0.1": (["ReLU"], "--lr 0.1"),
-    "convolutional net, --lr 0.1": (["convolution"], "--lr 0.1"),
-    "momentum": (["momentum"], ""),
-    "Adam": (["Adam"], ""),
-    "Adam, --lr 0.001": (["Adam"], "--lr 0.001"),
-    "--batch-size 256": ([], "--batch-size 256"),
-    "sorted by digit": (SORTED, ""),
-}
+SORTED = "sampler=sorted(range(len(train_dataset)), key=lambda i: train_dataset[i][1])"
 SIGMOIDS = "nn.Linear(784, 1024), nn.Sigmoid(), nn.Linear(1024, 1024), nn.Sigmoid(),"
 OTHER_TARGETS = "mnist.targets[torch.randperm(len(images))].tolist()"
-MISTAKES = {
-    "softmax in the model": ([("1024, 10),", "1024, 10), nn.Softmax(dim=1),")], ""),
-    "no zero_grad()": ([("optimizer.zero_grad()", "pass")], ""),
-    "no step()": ([("optimizer.step()", "pass")], ""),
-    "three layers with sigmoid": ([("nn.Linear(28 * 28, 1024),", SIGMOIDS)], ""),
-    "pixels from 0 to 255": ([("images /= 255", "pass")], ""),
-    "--lr 1": ([], "--lr 1"),
-    "targets of other images": ([("mnist.targets.tolist()", OTHER_TARGETS)], ""),
+# By its name in the README, which has the flags, what each changes: a change of the
+# README, or a part of the script and what stands there instead
+EXPERIMENTS = {
+    "the post's settings": None,
+    "--lr 0.03": None,
+    "--lr 0.1": None,
+    "ReLU": "ReLU",
+    "ReLU, --lr 0.1": "ReLU",
+    "convolutional net, --lr 0.1": "convolution",
+    "momentum": "momentum",
+    "Adam": "Adam",
+    "Adam, --lr 0.001": "Adam",
+    "--batch-size 256": None,
+    "sorted by digit": ("shuffle=True", SORTED),
 }
+MISTAKES = {
+    "softmax in the model": ("1024, 10),", "1024, 10), nn.Softmax(dim=1),"),
+    "no zero_grad()": ("optimizer.zero_grad()", "pass"),
+    "no step()": ("optimizer.step()", "pass"),
+    "three layers with sigmoid": ("nn.Linear(28 * 28, 1024),", SIGMOIDS),
+    "pixels from 0 to 255": ("images /= 255", "pass"),
+    "--lr 1": None,
+    "targets of other images": ("mnist.targets.tolist()", OTHER_TARGETS),
+}
+CHANGES = {**EXPERIMENTS, **MISTAKES}
 CURVES = [name for name in EXPERIMENTS if re.search(r"post|ReLU|0\.1$", name)]
 
 
 def make_script(name):
     """Return the changed script and its flags."""
     script = SCRIPT_TEXT
-    changes, flags = {**EXPERIMENTS, **MISTAKES}[name]
-    for one in changes:
-        if isinstance(one, str):
-            script = change(script, one)
-        else:
-            assert script.count(one[0]) == 1, f"not exactly once: {one[0]}"
-            script = script.replace(*one)
-    return script, flags.split()
+    what = CHANGES[name]
+    if isinstance(what, str):
+        script = change(script, what)
+    elif what:
+        old, new = what
+        assert script.count(old) == 1, f"not exactly once: {old}"
+        script = script.replace(old, new)
+    flags = re.search("(--.*)?$", name)
+    return script, flags.group().split()
 
 
 def measure(name, epochs, seed):
@@ -62,8 +63,7 @@ def measure(name, epochs, seed):
         command = [sys.executable, path, "--data-dir", ROOT / "datasets", *flags]
         command += ["--device", "cpu", "--epochs", str(epochs), "--seed", str(seed)]
         # A loss of nan ends a run with status 1, and is a result, too.
-        pipe = subprocess.PIPE
-        run = subprocess.run(command, cwd=folder, stdout=pipe, encoding="utf-8")
+        run = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     results = re.findall(r"Accuracy: (.*) %, Eval Loss: (.*),", run.stdout)
     return [(float(accuracy), float(loss)) for accuracy, loss in results]
 
@@ -92,15 +92,13 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--mistakes", action="store_true", help="in place of the rest")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="as in the README")
+    parser.add_argument(
+        "--only", nargs="+", choices=CHANGES, metavar="NAME", help="as in the README"
+    )
     parser.add_argument("--plot", metavar="FILE", help="picture of five of them")
     args = parser.parse_args()
-    names = args.only or [*(MISTAKES if args.mistakes else EXPERIMENTS)]
-    unknown = {*names} - {*EXPERIMENTS, *MISTAKES}
-    if unknown:
-        parser.error(f"--only: {unknown} not in {[*EXPERIMENTS, *MISTAKES]}")
     curves = {}
-    for name in names:
+    for name in args.only or (MISTAKES if args.mistakes else EXPERIMENTS):
         runs = [measure(name, args.epochs, seed) for seed in args.seeds]
         first, last = (span([run[at][0] for run in runs]) for at in (0, -1))
         loss = span([run[-1][1] for run in runs])

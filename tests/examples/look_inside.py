@@ -11,13 +11,13 @@ a column what it was taken for: the first such image of the test set, and their 
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import nn
 from torch.nn.functional import interpolate, pad
-from torch.utils.data import default_collate
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
@@ -37,10 +37,10 @@ def main():
     saved = torch.load(args.checkpoint, map_location="cpu")
     model = make_model().eval()
     model.load_state_dict(saved.get("model", saved))  # also of a run to be continued
-    images, targets = default_collate(read_mnist(args.data_dir, train=False))
+    images, targets = zip(*read_mnist(args.data_dir, train=False))
     with torch.no_grad():
-        predicted = model(images).argmax(dim=1)
-    mistakes = draw_mistakes(*find_mistakes(images, targets, predicted))
+        predicted = model(torch.stack(images)).argmax(dim=1).tolist()
+    mistakes = draw_mistakes(images, targets, predicted)
     mistakes.save("mistakes.png", optimize=True)
     print("Saved: mistakes.png")
     # Every model makes mistakes, but only two linear layers in a row have templates.
@@ -60,44 +60,34 @@ def multiply_out(model):
 def draw_templates(templates):
     values = (templates / templates.abs().max())[:, None]  # from -1 to 1
     colours = 1 - values.abs() * (1 - torch.where(values > 0, RED, BLUE))
-    return draw(colours, map(str, range(10)), columns=5, scale=5)
+    return draw(colours, range(10), columns=5, scale=5)
 
 
-def find_mistakes(images, targets, predicted):
-    """Return each mistake's first image (10, 10, 1, 28, 28) and its number (10, 10).
-
-    The first index is the digit, the second one what it was taken for.
-    """
-    counts = torch.zeros(10, 10, dtype=torch.int64)
-    firsts = torch.zeros(10, 10, 1, 28, 28)
-    for image, target, answer in zip(images, targets, predicted):
-        if target != answer:
-            if counts[target, answer] == 0:
-                firsts[target, answer] = image
-            counts[target, answer] += 1
-    return firsts, counts
-
-
-def draw_mistakes(firsts, counts):
+def draw_mistakes(images, targets, predicted):
     """Draw a table; its first row and its first column name the digits."""
-    cells = torch.ones(11, 11, 1, 28, 28)
-    cells[1:, 1:] = 1 - firsts
-    texts = ["is \\ as", *map(str, range(10))]
+    cells = torch.ones(11 * 11, 1, 28, 28)
+    texts = ["is \\ as", *range(10)]
     for digit in range(10):
-        texts += [str(digit), *(str(n) if n else "" for n in counts[digit].tolist())]
-    return draw(cells.flatten(0, 1).expand(-1, 3, -1, -1), texts, columns=11, scale=2)
+        texts += [digit, *10 * [""]]
+    pairs = list(zip(targets, predicted))
+    for (digit, answer), number in Counter(pairs).items():
+        if digit != answer:
+            place = 11 * (digit + 1) + answer + 1
+            cells[place] = 1 - images[pairs.index((digit, answer))]
+            texts[place] = number
+    return draw(cells, texts, columns=11, scale=2)
 
 
 def draw(images, texts, columns, scale):
-    """Return a picture of images (n, 3, 28, 28) in rows, each with a text above it."""
+    """Return a picture of the images in rows, each with a text above it."""
     cells = pad(interpolate(images, scale_factor=scale), (8, 8, 20, 0), value=1)
     picture = to_pil_image(make_grid(cells, nrow=columns, padding=0))
+    pen = ImageDraw.Draw(picture)
     height, width = cells.shape[2:]
-    font = ImageFont.load_default(16)
     for number, text in enumerate(texts):
         row, column = divmod(number, columns)
         place = (column * width + width // 2, row * height + 10)
-        ImageDraw.Draw(picture).text(place, text, "black", font, anchor="mm")
+        pen.text(place, str(text), "black", anchor="mm", font_size=16)
     return picture
 
 

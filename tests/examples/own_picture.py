@@ -7,13 +7,14 @@ a photograph, a scan or a drawing, dark on light or light on dark.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
-from torch.nn.functional import interpolate, max_pool2d, pad
-from torchvision.transforms.functional import resize, to_tensor
+from torch.nn.functional import interpolate, max_pool2d
+from torchvision.transforms.functional import resize, resized_crop, to_tensor
 from torchvision.utils import save_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -41,9 +42,9 @@ def main():
             print(f"{path}: {error}")
             continue
         with torch.no_grad():
-            probabilities = model(image.unsqueeze(0)).softmax(dim=1)[0]
-        best = zip(*(values.tolist() for values in probabilities.topk(3)))
-        answers = [f"{digit} ({100 * value:.0f} %)" for value, digit in best]
+            percent = 100 * model(image.unsqueeze(0)).softmax(dim=1)[0]
+        best = percent.topk(3).indices
+        answers = [f"{digit} ({percent[digit]:.0f} %)" for digit in best]
         print(f"{path}: {', '.join(answers)}")
         images.append(image)
     if images:
@@ -61,9 +62,8 @@ def read_picture(path):
     if picture.mode.startswith(("I", "F")):  # grey of more than 8 bits
         picture = picture.convert("F")
     else:  # on grey paper, where both black and white ink on a transparent ground show
-        picture = picture.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "grey")
-        picture = Image.alpha_composite(paper, picture).convert("RGB")
+        picture = Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
     picture.thumbnail((1024, 1024))
     picture = to_tensor(picture)
     return picture / picture.max().clamp(min=1)  # of more than 8 bits: from 0 to 1
@@ -79,31 +79,24 @@ def like_mnist(picture):
     A picture without a digit is a ValueError.
     """
     for _ in range(2):  # in the whole picture, then in the part around the digit
-        ink = find_ink(fit(picture, SIZE))
-        places = ink.nonzero()
-        start, end = places.amin(dim=0), places.amax(dim=0) + 1
-        margin = (end - start).max() / 2
-        scale = max(picture.shape[1:]) / SIZE
-        top, left = ((start - margin) * scale).clamp(min=0).int()
-        bottom, right = ((end + margin) * scale).ceil().int()
+        scale = SIZE / max(picture.shape[1:])
+        sides = [math.ceil(side * scale) for side in picture.shape[1:]]
+        strokes = find_strokes(resize(picture, sides))
+        places = strokes.nonzero().float()
+        centre = places.mean(dim=0)
+        size = (places.amax(dim=0) - places.amin(dim=0)).max() + 1
+        top, left = ((centre - size) / scale).clamp(min=0).int()
+        bottom, right = ((centre + size) / scale).ceil().int()
         picture = picture[:, top:bottom, left:right]
-    ink = fit(ink[None, start[0] : end[0], start[1] : end[1]], 20)
-    ink = (ink / ink.max()).clamp(0, 1)
-    height, width = ink.shape[1:]
-    centre = ink[0].nonzero().float().T @ ink[ink > 0] / ink.sum()
-    top, left = (14 - centre).round().int().tolist()
-    return pad(ink, (left, 28 - left - width, top, 28 - top - height))
+    side = round(1.5 * size.item())  # 28 pixels; with its soft edges, the digit has 20
+    # The centre of mass comes to the middle of pixel (14, 14).
+    top, left = (centre + 0.5 - side * 14.5 / 28).round().int().tolist()
+    image = resized_crop(strokes[None].float(), top, left, side, side, [28, 28])
+    return image / image.max()
 
 
-def fit(image, size):
-    """Return an image (channels, height, width) with its longer side of that size."""
-    scale = size / max(image.shape[1:])
-    sides = [max(1, round(side * scale)) for side in image.shape[1:]]
-    return resize(image, sides, antialias=True)
-
-
-def find_ink(picture):
-    """Return the ink of a picture's digit: (height, width), from 0 to 1."""
+def find_strokes(picture):
+    """Return where a picture's digit is: a mask (height, width)."""
     height, width = picture.shape[1:]
     up, side = height // 8, width // 8
     middle = picture[:, up : height - up, side : width - side].flatten(1)
@@ -122,9 +115,7 @@ def find_ink(picture):
     if inside.any():
         pieces = inside
     numbers, sizes = pieces[pieces > 0].unique(return_counts=True)
-    strokes = torch.isin(pieces, numbers[sizes > sizes.max() / 20])  # leaves out specks
-    near = max_pool2d(strokes[None].float(), 3, stride=1, padding=1)[0]  # soft edges
-    return near * (ink / ink[strokes].median()).clamp(0, 1)
+    return torch.isin(pieces, numbers[sizes > sizes.max() / 20])  # leaves out specks
 
 
 def connected_pieces(mask):

@@ -46,7 +46,7 @@ def pictures(ink):
         ruled.paste((110, 120, 150), (0, y, 800, y + 3))
     sideways = ruled.transpose(Image.Transpose.ROTATE_90)
     sideways.getexif()[0x0112] = 6  # to be turned clockwise
-    desk = ImageOps.expand(page.rotate(7, expand=True, fillcolor=BROWN), 250, BROWN)
+    desk = ImageOps.expand(page.rotate(7, expand=True, fillcolor=BROWN), 150, BROWN)
     light = Image.radial_gradient("L").resize(page.size).convert("RGB")
     left = ink.getbbox()[0] + 20  # past the soft edge
     deep = ink.convert("I").point(lambda grey: 200 * grey + 900)

@@ -37,14 +37,11 @@ def table(heading, text=README):
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows]
 
 
-def lines(heading="| change | where | line |", text=README):
-    """Return the lines of the table of changes by their names."""
-    return {row[0].split(" (")[0]: row[2].strip("`") for row in table(heading, text)}
-
-
 def changes():
     """Return the steps of each change by its name: functions, and what they take."""
-    steps = {name: [(put_line, line)] for name, line in lines().items()}
+    steps = {}
+    for name, _, line in table("| change | where | line |"):
+        steps[name.split(" (")[0]] = [(put_line, line.strip("`"))]
     for info, content in blocks(README + CHANGES + KOREAN).items():
         kind, _, name = info.partition(" ")
         if kind == "diff":
@@ -67,9 +64,10 @@ def change(script, name):
 
     A ValueError says why there is no such change, or why it does not fit.
     """
-    if name not in changes():
-        raise ValueError(f"no change {name!r}, only: {', '.join(changes())}")
-    for step, part in changes()[name]:
+    known = changes()
+    if name not in known:
+        raise ValueError(f"no change {name!r}, only: {', '.join(known)}")
+    for step, part in known[name]:
         try:
             script = step(script, part)
         except ValueError as error:
@@ -79,12 +77,13 @@ def change(script, name):
 
 def replace_once(script, old, new):
     """Replace whole lines, which must stand in the script once, by others."""
-    if new != old and f"\n{new}" in f"\n{script}":
+    script, old, new = (f"\n{text}" for text in (script, old, new))
+    if new != old and new in script:
         raise ValueError("it has been made already")
-    if f"\n{script}".count(f"\n{old}") != 1:
+    if script.count(old) != 1:
         reason = "another change has altered this, or has to come first"
-        raise ValueError(f"{reason}:\n{old.rstrip()}")
-    return f"\n{script}".replace(f"\n{old}", f"\n{new}")[1:]
+        raise ValueError(f"{reason}:{old.rstrip()}")
+    return script.replace(old, new)[1:]
 
 
 def put_line(script, line):

@@ -47,9 +47,10 @@ def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
 @pytest.fixture
 def one_process(monkeypatch):
     """What train_ddp.py is told when it is the only process."""
-    variables = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1"}
-    for name, value in {**variables, "MASTER_PORT": 0}.items():  # 0: any free port
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "0")  # any free port
     yield
     if distributed.is_initialized():
         distributed.destroy_process_group()

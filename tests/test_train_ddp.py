@@ -17,6 +17,8 @@ PROGRAM = ROOT / PROGRAM
 @pytest.fixture
 def launch(small_data, home):
     """A function that runs a program in two processes and returns the lines printed."""
+    if sys.platform != "linux":
+        pytest.skip("tried on Linux only")
 
     def launch(program, *flags):
         flags = ("--device", "cpu", "--data-dir", small_data, *flags)
@@ -25,7 +27,6 @@ def launch(small_data, home):
     return launch
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux only")
 @pytest.mark.slow
 def test_two_processes_train_as_one(train, launch):
     """With all samples in one step, half of them each, their order does not matter."""
@@ -47,7 +48,6 @@ SPLIT = """\
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tried on Linux only")
 @pytest.mark.slow
 def test_random_split_is_the_same_in_both_processes_but_dropout_is_not(launch):
     """Without learning, only other samples can change the loss of the first process."""

@@ -12,6 +12,7 @@ import pytest
 import reference
 import torch
 from helpers import CONFINED, RAW, SCRIPT
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train_mnist
 
@@ -84,3 +85,16 @@ def train(small_data, home, monkeypatch, capsys):
         return capsys.readouterr().out.splitlines()
 
     return train
+
+
+@pytest.fixture
+def steps():
+    """For each step that an optimizer takes, its kind and its settings."""
+    steps = []
+
+    def hook(optimizer, *_):
+        steps.append({"kind": type(optimizer), **optimizer.param_groups[0]})
+
+    handle = register_optimizer_step_pre_hook(hook)
+    yield steps
+    handle.remove()

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from readme import ROOT, SCRIPT_TEXT, change
+from documents import ROOT, SCRIPT_TEXT, make
 
 SORTED = "sampler=sorted(range(len(train_dataset)), key=lambda i: train_dataset[i][1])"
 SIGMOIDS = "nn.Linear(784, 1024), nn.Sigmoid(), nn.Linear(1024, 1024), nn.Sigmoid(),"
@@ -15,7 +15,7 @@ OTHER_TARGETS = "mnist.targets[torch.randperm(len(images))].tolist()"
 # By its name in the README, which has the flags, what each changes: a change of the
 # README, or a part of the script and what stands there instead
 EXPERIMENTS = {
-    "the post's settings": None,
+    "no change": None,
     "--lr 0.03": None,
     "--lr 0.1": None,
     "ReLU": "ReLU",
@@ -37,7 +37,7 @@ MISTAKES = {
     "targets of other images": ("mnist.targets.tolist()", OTHER_TARGETS),
 }
 CHANGES = {**EXPERIMENTS, **MISTAKES}
-CURVES = [name for name in EXPERIMENTS if re.search(r"post|ReLU|0\.1$", name)]
+CURVES = [name for name in EXPERIMENTS if re.search(r"no change|ReLU|0\.1$", name)]
 
 
 def make_script(name):
@@ -45,7 +45,7 @@ def make_script(name):
     script = SCRIPT_TEXT
     what = CHANGES[name]
     if isinstance(what, str):
-        script = change(script, what)
+        script = make(what)
     elif what:
         old, new = what
         assert script.count(old) == 1, f"not exactly once: {old}"

@@ -1,10 +1,13 @@
 """What several tests use."""
 
+import re
 import shutil
 import subprocess
 import types
 
-from readme import ROOT, make
+import torch
+from documents import CHANGES, ROOT, make
+from torch.utils.data import DataLoader
 
 SCRIPT = ROOT / "train_mnist.py"
 RAW = ROOT / "datasets" / "MNIST" / "raw"
@@ -14,6 +17,11 @@ CHECKPOINT = "mnist_dnn_model.pth"
 CONFINED = ["unshare", "--user", "--net"]
 if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
     CONFINED = []  # this machine does not allow it
+
+
+# The combinations of changes that the page of changes calls tested
+TOGETHER = CHANGES.split("**Tested together")[1].split("**Not together")[0]
+TOGETHER = [line.split(", ") for line in re.findall("^- (.*)", TOGETHER, re.M)]
 
 
 def changed(*names):
@@ -41,3 +49,36 @@ def run(*command, cwd, status=0):
 def without_times(lines):
     """Return printed lines without the times, which differ from run to run."""
     return [line.split(", Time")[0] for line in lines]
+
+
+def loaded(script, train, *flags):
+    """Return the data sets that a script loads, in the order of its DataLoaders."""
+    datasets = []
+
+    def load(dataset, **options):
+        datasets.append(dataset)
+        return DataLoader(dataset, **options)
+
+    script.DataLoader = load
+    script.evaluate = lambda *_: (50.0, 1.0)
+    train("--epochs", 1, *flags, script=script)
+    return datasets
+
+
+def are_parts(datasets, whole):
+    """Say whether the data sets are parts of a whole that do not overlap."""
+    indices = [index for dataset in datasets for index in dataset.indices]
+    return sorted(indices) == list(range(len(whole)))
+
+
+def check_going_on(train, script, *flags):
+    """Check that a run of two and two epochs gives the bits of a run of four."""
+    *_, expected, _ = train(*flags, "--epochs", 4, script=script)
+    saved = torch.load(CHECKPOINT)
+    train(*flags, "--epochs", 2, script=script)
+    *_, resumed, _ = train(*flags, "--epochs", 4, "--resume", script=script)
+    assert without_times([resumed]) == without_times([expected])
+    saved, again = (
+        state.get("model", state) for state in (saved, torch.load(CHECKPOINT))
+    )
+    assert all(map(torch.equal, again.values(), saved.values()))

@@ -7,9 +7,9 @@ from pathlib import Path
 import own_picture
 import pytest
 import torch
+from documents import block
 from helpers import CHECKPOINT, ROOT
 from PIL import Image, ImageChops, ImageOps, ImageStat
-from readme import block
 from torchvision.datasets import MNIST
 
 TEST_SET = MNIST(ROOT / "datasets", train=False)

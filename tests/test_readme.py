@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from documents import (
+    CHANGES,
+    KOREAN,
+    README,
+    SCRIPT_TEXT,
+    block,
+    blocks,
+    changes,
+    table,
+)
 from experiments import EXPERIMENTS, MISTAKES
 from helpers import CHECKPOINT, ROOT, run, without_times
 from PIL import Image
-from readme import CHANGES, KOREAN, README, SCRIPT_TEXT, block, blocks, changes, table
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -79,7 +88,7 @@ def test_steps_have_the_shapes_of_the_table():
 def test_both_languages_have_the_same_blocks_and_lines():
     """The Korean guide has some of its own."""
     english, korean = blocks(README), blocks(KOREAN)
-    own = {"python step", "diff tutorial-2", "python tutorial-2"}
+    own = {"py step", "diff tutorial-2", "python tutorial-2"}
     assert korean.keys() - english.keys() == own
     for name in korean.keys() - own:
         assert korean[name] == english[name], name
@@ -88,7 +97,7 @@ def test_both_languages_have_the_same_blocks_and_lines():
 
 
 def test_korean_lines_are_those_of_the_script():
-    step = [line.split("  #")[0] for line in block("python step", KOREAN).splitlines()]
+    step = [line.split("  #")[0] for line in block("py step", KOREAN).splitlines()]
     script = [line.strip().split("  #")[0] for line in SCRIPT_TEXT.splitlines()]
     start = script.index(step[0])
     assert [line.strip() for line in step] == script[start : start + len(step)]

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from documents import SCRIPT_TEXT
 from helpers import CHECKPOINT, RAW, ROOT, SCRIPT, module, without_times
-from readme import SCRIPT_TEXT
 from torch import nn
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import train_ddp
+from documents import apply, block
 from helpers import CHECKPOINT, ROOT, run
-from readme import apply, block
 
 _, *LAUNCH, PROGRAM = block("sh ddp").replace("=gpu", "=2").split()
 PROGRAM = ROOT / PROGRAM

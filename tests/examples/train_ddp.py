@@ -1,14 +1,15 @@
 """Train the model of train_mnist.py with several processes, one for each GPU or core.
 
-    python -m torch.distributed.run --standalone --nproc-per-node=gpu FILE
+    torchrun --standalone --nproc-per-node=gpu tests/examples/train_ddp.py
 
-FILE is the path of this file. Without GPUs, give a number of processes instead of gpu.
-Each process has a copy of the model and trains it with its share of the data. In each
-step, the processes average their gradients, so that their copies stay equal. The first
-process prints the loss of its share, evaluates the model, and saves it.
+torchrun is short for python -m torch.distributed.run. Without GPUs, give a number of
+processes instead of gpu. Each process has a copy of the model and trains it with its
+share of the data. In each step, the processes average their gradients, so that their
+copies stay equal. The first process prints the loss of its share, evaluates the model,
+and saves it.
 
-The flags and functions are those of train_mnist.py. --batch-size is each process's. Of
-the GPUs, only NVIDIA's can do this; on a Mac, add --device cpu.
+The flags and functions are those of train_mnist.py. --batch-size is each process's. The
+GPUs may be NVIDIA's or AMD's, which PyTorch calls cuda, too; on a Mac, add --device cpu.
 """
 
 import math
@@ -66,8 +67,11 @@ def main():
             if rank == 0 and (step % args.log_interval == 0 or step == total_step):
                 progress = f"Epoch [{epoch}/{args.epochs}], Step [{step}/{total_step}]"
                 print(f"{progress}, Loss: {loss.item():.4f}", flush=True)
+        # What changes the training, such as a scheduler's step(), belongs above this
+        # line: all processes must do it. Below, the first one evaluates and saves.
         if rank != 0:
-            continue  # the first process evaluates and saves
+            continue
+
         accuracy, eval_loss = evaluate(model, criterion, eval_loader, device)
         seconds = time.perf_counter() - start
         result = f"Model Accuracy: {accuracy:.2f} %, Eval Loss: {eval_loss:.4f}"

@@ -34,7 +34,7 @@ def main():
 
     # 3. Criterion
     # Compares outputs (n, 10), scores (logits), with targets (n,): the loss is small if
-    # the right digit's is by far the highest. Includes softmax, so the model has none.
+    # the right digit scores far above the rest. Includes softmax: the model has none.
     criterion = nn.CrossEntropyLoss()
 
     # 4. Optimizer
@@ -85,8 +85,8 @@ def read_mnist(data_dir, train, transform=None):
     transform makes of a PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transforms:
-        return mnist  # it transforms a sample each time it is read
+    if mnist.transforms:  # there is a transform, for each time that a sample is read
+        return mnist
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
     images = mnist.data.unsqueeze(1).float()  # (n, 28, 28) to (n, 1, 28, 28)
     images /= 255
@@ -109,7 +109,7 @@ def make_model():
 def evaluate(model, criterion, eval_loader, device):
     """Return the accuracy in percent and the mean loss over all samples.
 
-    The model is left in evaluation mode.
+    The model is left in evaluation mode. With class weights, the mean is approximate.
     """
     model.eval()  # switches layers such as Dropout; autograd stays on
     correct_cnt, total_cnt, total_loss = 0, 0, 0.0
@@ -140,7 +140,7 @@ def parse_args():
     parser.add_argument("--lr", type=float, default=0.003, help="learning rate")
     parser.add_argument("--seed", type=int, default=1, help="random seed")
     parser.add_argument(
-        "--log-interval", type=int, default=100, help="print each Nth loss and the last"
+        "--log-interval", type=int, default=100, help="steps between printed losses"
     )
     parser.add_argument("--device", default=device, help="cpu, cuda, cuda:1, mps, ...")
     parser.add_argument(

@@ -12,6 +12,7 @@ import pytest
 import reference
 import torch
 from helpers import CONFINED, RAW, SCRIPT
+from torch import distributed
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import train_mnist
@@ -98,3 +99,15 @@ def steps():
     handle = register_optimizer_step_pre_hook(hook)
     yield steps
     handle.remove()
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """What train_ddp.py is told when it is the only process."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "0")  # any free port
+    yield
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

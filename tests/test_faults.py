@@ -10,7 +10,6 @@ import pytest
 import torch
 import train_ddp
 from helpers import CHECKPOINT, ROOT, SCRIPT, run
-from torch import distributed
 
 import train_mnist
 
@@ -33,6 +32,7 @@ def old_checkpoint(home):
         ("--batch-size", "0"),
         ("--log-interval", "-1"),
         ("--checkpoint", "no/folder.pth"),
+        ("--checkpoint", f"{CHECKPOINT}/below_a_file.pth"),
         ("--checkpoint", "."),
         pytest.param("--checkpoint", "/dev/null", marks=posix),
     ],
@@ -42,18 +42,6 @@ def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
     with pytest.raises(SystemExit, match="2"):
         train(flag, value)
     assert flag in capsys.readouterr().err.split("error: ")[1]
-
-
-@pytest.fixture
-def one_process(monkeypatch):
-    """What train_ddp.py is told when it is the only process."""
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", "0")  # any free port
-    yield
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("script", [train_mnist, train_ddp])

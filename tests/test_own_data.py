@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from documents import CHANGES, block, make
+from documents import CHANGES, KOREAN, block, make
 from helpers import (
     CHECKPOINT,
     ROOT,
@@ -283,7 +283,7 @@ def test_tables_that_are_refused(train, home):
         assert words in message and f"`{words}" in CHANGES
 
 
-def test_trainer_of_the_next_post(train, photos, steps):
+def test_trainer_of_the_next_post(train, photos, steps, monkeypatch, capsys):
     """A linear model takes VGG11's place in training, as that would take an hour."""
     for folder in ("train", "evaluation"):
         shutil.copytree("pictures", f"datasets/{folder}")
@@ -295,3 +295,10 @@ def test_trainer_of_the_next_post(train, photos, steps):
     assert steps[0]["kind"] is torch.optim.Adam
     rates = [step["lr"] for step in steps]
     assert rates == pytest.approx([0.003] * 100 + [0.0027] * 5)
+    monkeypatch.setitem(sys.modules, "train_mnist", script)
+    monkeypatch.setattr(sys, "argv", ["classify_photo.py", "pictures/bee/0.jpg"])
+    exec(block("python classify_photo.py", KOREAN), {})
+    assert capsys.readouterr().out == "bee\n"
+    Path("datasets/train/bee").rename("datasets/train/moth")
+    with pytest.raises(SystemExit, match="^error: .* do not have the same classes"):
+        train(script=script)

@@ -38,38 +38,79 @@ def paint(ink, color=BLUE, paper=WHITE, border=(190, 290)):
     return ImageOps.expand(ImageOps.colorize(ink, paper, color), border, paper)
 
 
-def pictures(ink):
-    """Return pictures of a digit, by what is special about them."""
+def sideways(ink):
+    """A ruled page that a camera held sideways; its file says how to turn it."""
     page = paint(ink)
-    ruled = page.copy()
     for y in range(40, 1000, 80):
-        ruled.paste((110, 120, 150), (0, y, 800, y + 3))
-    sideways = ruled.transpose(Image.Transpose.ROTATE_90)
-    sideways.getexif()[0x0112] = 6  # to be turned clockwise
-    desk = ImageOps.expand(page.rotate(7, expand=True, fillcolor=BROWN), 150, BROWN)
+        page.paste((110, 120, 150), (0, y, 800, y + 3))
+    page = page.transpose(Image.Transpose.ROTATE_90)
+    page.getexif()[0x0112] = 6  # to be turned clockwise
+    return page
+
+
+def on_a_desk(ink):
+    turned = paint(ink).rotate(7, expand=True, fillcolor=BROWN)
+    return ImageOps.expand(turned, 150, BROWN)
+
+
+def in_shadow(ink):
+    page = paint(ink)
     light = Image.radial_gradient("L").resize(page.size).convert("RGB")
+    return Image.blend(page, ImageChops.multiply(page, light), 0.7)
+
+
+def at_the_rim(ink):
     left = ink.getbbox()[0] + 20  # past the soft edge
-    deep = ink.convert("I").point(lambda grey: 200 * grey + 900)
-    return {
-        "sideways": sideways,
-        "desk": desk,
-        "shadow": Image.blend(page, ImageChops.multiply(page, light), 0.7),
-        "rim": paint(ink, border=0).crop((left, 0, *ink.size)),
-        "blackboard": paint(ink.resize((70, 70)), WHITE, GREEN, border=(715, 965)),
-        "transparent": Image.merge("LA", [Image.new("L", ink.size, "white"), ink]),
-        "16 bits": deep.convert("I;16"),
-    }
+    return paint(ink, border=0).crop((left, 0, *ink.size))
 
 
-@pytest.mark.parametrize("kind", pictures(INKS[7]))
+def on_a_blackboard(ink):
+    return paint(ink.resize((70, 70)), WHITE, GREEN, border=(715, 965))
+
+
+def transparent(ink):
+    return Image.merge("LA", [Image.new("L", ink.size, "white"), ink])
+
+
+KINDS = [sideways, on_a_desk, in_shadow, at_the_rim, on_a_blackboard, transparent]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_kind_of_picture(kind, read):
     """At least four of the five digits are read."""
     for digit, ink in INKS.items():
-        picture = pictures(ink)[kind]
+        picture = kind(ink)
         picture.save(f"{digit}.png", exif=picture.getexif())
     lines = read(*(f"{digit}.png" for digit in INKS))
     starts = [f"{digit}.png: {digit} (" for digit in INKS]
     assert sum(map(str.startswith, lines, starts)) >= 4
+
+
+def test_grey_of_16_bits_is_read_as_that_of_8(home):
+    ink = INKS[7]
+    ink.save("8.png")
+    ink.convert("I").point(lambda grey: 257 * grey).convert("I;16").save("16.png")
+    expected, picture = map(own_picture.read_picture, ("8.png", "16.png"))
+    torch.testing.assert_close(picture, expected[:1], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("digit", INKS)
+def test_digit_has_20_of_28_pixels_also_beside_specks(home, digit):
+    page = paint(INKS[digit])
+    for x, y in ((60, 70), (740, 80), (50, 930), (720, 940)):
+        page.paste(BLUE, (x, y, x + 12, y + 12))
+    page.save("page.png")
+    image = own_picture.like_mnist(own_picture.read_picture("page.png"))
+    ink = image[0] > 0.1
+    assert 19 <= max(ink.any(dim=0).sum(), ink.any(dim=1).sum()) <= 21
+
+
+def test_names_of_own_folders(read):
+    """A checkpoint of own digits names its classes."""
+    saved = torch.load(CHECKPOINT)
+    torch.save({**saved, "classes": [f"my {digit}" for digit in range(10)]}, CHECKPOINT)
+    paint(INKS[7]).save("seven.png")
+    assert read("seven.png")[0].startswith("seven.png: my 7 (")
 
 
 def test_separate_strokes_are_one_digit_and_shown(read):

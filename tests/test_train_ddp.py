@@ -9,6 +9,7 @@ import torch
 import train_ddp
 from documents import apply, block
 from helpers import CHECKPOINT, ROOT, run
+from torch import nn
 
 _, *LAUNCH, PROGRAM = block("sh ddp").replace("=gpu", "=2").split()
 PROGRAM = ROOT / PROGRAM
@@ -59,6 +60,38 @@ def test_random_split_is_the_same_in_both_processes_but_dropout_is_not(launch):
     assert indices == same_indices and not torch.equal(drawn, other)
     losses = [line.split("Loss: ")[1] for line in lines if "Step" in line]
     assert len(losses) == 4 and losses[:2] != losses[2:]
+
+
+class Spy(nn.Linear):
+    """A model with the same weights for all seeds, which notes its modes."""
+
+    def __init__(self):
+        super().__init__(784, 10)
+        self.weight = nn.Parameter(torch.linspace(0, 1, 7840).reshape(10, 784))
+        self.modes = []
+
+    def forward(self, inputs):
+        self.modes.append(self.training)
+        return super().forward(inputs.flatten(1))
+
+
+def test_each_epoch_begins_in_training_mode(train, one_process, monkeypatch):
+    model = Spy()
+    monkeypatch.setattr(train_ddp, "make_model", lambda: model)
+    train("--epochs", 2, "--batch-size", 640, script=train_ddp)
+    assert model.modes == [True, False, True, False]
+
+
+@pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
+def test_seed_decides_the_order(train, one_process, monkeypatch, seed, same):
+    """Without learning, only another order can change the losses of the steps."""
+    monkeypatch.setattr(train_ddp, "make_model", Spy)
+    flags = ("--epochs", 1, "--lr", 0, "--log-interval", 1, "--seed")
+    losses = []
+    for number in (1, seed):
+        lines = train(*flags, number, script=train_ddp)
+        losses.append([line for line in lines if "Step" in line])
+    assert (losses[0] == losses[1]) == same
 
 
 def test_each_process_has_its_gpu(monkeypatch):

@@ -8,8 +8,9 @@ share of the data. In each step, the processes average their gradients, so that 
 copies stay equal. The first process prints the loss of its share, evaluates the model,
 and saves it.
 
-The flags and functions are those of train_mnist.py. --batch-size is each process's. The
-GPUs may be NVIDIA's or AMD's, which PyTorch calls cuda, too; on a Mac, add --device cpu.
+The flags and functions are those of train_mnist.py. --batch-size is each process's.
+The GPUs may be NVIDIA's or AMD's, which PyTorch also calls cuda. On a Mac, add
+--device cpu.
 """
 
 import math

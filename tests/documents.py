@@ -62,7 +62,9 @@ def make(*names):
         try:
             script = change(script, known[name])
         except ValueError as error:
-            reason = order(known, names[:number], name) or f"does not fit: {error}"
+            reason = f"does not fit: {error}"
+            if "already" not in reason:
+                reason = order(known, names[:number], name) or reason
             raise ValueError(f"{name!r} {reason}") from None
     for name in known:
         if " + " in name and fits(known[name], script):
@@ -72,8 +74,6 @@ def make(*names):
 
 def order(known, made, name):
     """Say what has to come first, if a change fits in another order."""
-    if name in made:
-        return ""
     for place, other in enumerate(made):
         if fits(steps_of(known, *made[:place], name, *made[place:])):
             return f"has to come before {other!r}"

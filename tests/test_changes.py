@@ -171,8 +171,8 @@ def test_augmentation_and_validation_evaluate_plain_images(train, small_data):
     "names",
     [
         "going on, loss curve",
-        "going on, best epoch",
-        "best epoch, going on",
+        "validation, going on, best epoch",
+        "validation, best epoch, going on",
         "own data, augmentation",
         "own data, validation",
         "ReLU, ReLU",
@@ -194,6 +194,7 @@ def test_changes_that_do_not_go_together(names):
         ("Adam, photos", "'photos' has to come after 'own data'"),
         ("table, own data", "'table' has to come after 'own data'"),
         ("photo augmentation", "'photo augmentation' has to come after 'own data'"),
+        ("best epoch, Adam", "'best epoch' has to come after 'validation'"),
     ],
 )
 def test_changes_in_the_wrong_order(names, problem):
@@ -223,12 +224,19 @@ def test_runs_with_dots_in_their_names_do_not_share_a_resume_file(train):
 
 
 @pytest.mark.parametrize(
-    ("names", "flags"), [(["momentum"], []), (["Adam"], []), ([], ["--lr", 0.1])]
+    ("names", "flags"),
+    [
+        (["momentum"], []),
+        (["Adam"], []),
+        ([], ["--lr", 0.1]),
+        ([], ["--seed", 2]),
+        ([], ["--batch-size", 32]),
+    ],
 )
 def test_going_on_with_other_settings_is_refused(train, names, flags):
     train("--epochs", 1, script=changed("going on"))
     with pytest.raises(
-        SystemExit, match="^error: the stopped run had SGD [^M]*lr: 0.0"
+        SystemExit, match="^error: the stopped run had --seed 1, 640 samp"
     ):
         train("--resume", *flags, script=changed(*names, "going on"))
 

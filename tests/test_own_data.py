@@ -234,15 +234,13 @@ def write(rows, header=HEADER, encoding="utf-8", delimiter=","):
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset"), [(1, 0), (1000, 0), (1e-4, 0), (1, 2000), (0, 2024)]
+    ("scale", "offset"), [(1, 0), (1000, 0), (1e-4, 0), (1, 2000), (0, 2024.3)]
 )
 def test_table_and_the_class_of_a_new_row(
     train, home, monkeypatch, capsys, scale, offset
 ):
-    """With a column of another scale, or of one that almost never changes."""
+    """With a column of another scale, or of one that never changes."""
     table = rows(scale, offset)
-    for row in table[:20]:
-        row[0] -= 1e-3 * (scale == 0)
     write(table, encoding="utf-8-sig")
     script = changed("own data", "table")
     flags = block("sh few rows").split()[2:]
@@ -267,11 +265,9 @@ def test_tables_that_are_refused(train, home):
         return f"{raised.typename}: {raised.value}"
 
     table = rows()
-    same = [[2024, *row] for row in table]
     numbered = [[number, *row] for number, row in enumerate(table)]
     incomplete = [["", *row[1:]] for row in table]
-    assert "error: leave out the column 'year'" in refusal(same, ["year", *HEADER])
-    assert "error: leave out the column ''" in refusal(numbered, ["", *HEADER])
+    assert "error: a column has no name" in refusal(numbered, ["", *HEADER])
     assert "error: too few" in refusal(table[::3])  # one class
     assert "error: too few" in refusal(table[:9])
     explained = {

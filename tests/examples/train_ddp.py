@@ -80,8 +80,11 @@ def main():
         if not math.isfinite(eval_loss):
             problem = f"the loss is {eval_loss}, so this epoch is not saved"
             raise SystemExit(f"error: {problem}; try a smaller --lr, or check the data")
-        torch.save(model.state_dict(), f"{args.checkpoint}.unfinished")
-        os.replace(f"{args.checkpoint}.unfinished", args.checkpoint)
+
+        unfinished = f"{args.checkpoint}.{os.getpid()}"
+        with open(unfinished, "wb") as file:
+            torch.save(model.state_dict(), file)
+        os.replace(unfinished, args.checkpoint)
     distributed.destroy_process_group()
 
 

@@ -204,7 +204,7 @@ def test_own_digits(train, home, monkeypatch, capsys, ink):
     assert image.shape == (1, 28, 28) and image[0, 0, 0] == 0  # as in MNIST
     monkeypatch.setitem(sys.modules, "train_mnist", script)
     monkeypatch.setattr(sys, "argv", ["classify.py", *map(str, folder.iterdir())])
-    sentence = "In `classify.py`, write `model = make_model()`."
+    sentence = "In `classify.py`, put `model = make_model()` in place of the line"
     assert sentence in CHANGES
     program = block("python classify.py")
     (line,) = [line for line in program.splitlines() if line.startswith("model =")]

@@ -183,7 +183,7 @@ def test_experiments_are_those_of_the_table():
 
 def test_mistakes_are_those_of_the_table():
     english = table("| accuracy | mistake | to see it | cure |")
-    korean = table("| 정확도 | 실수 | 실수해 보기 | 해결 방법 |", KOREAN)
+    korean = table("| 정확도 | 실수 | 따라 하기 | 해결 방법 |", KOREAN)
     assert [name.replace("`", "") for _, name, *_ in english] == list(MISTAKES)
     for row, korean_row, change in zip(english, korean, MISTAKES.values()):
         assert numbers(row[0]) == numbers(korean_row[0])

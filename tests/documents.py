@@ -14,6 +14,7 @@ SCRIPT_TEXT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
 CHANGES = ROOT.joinpath(".github", "changes.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "korean.md").read_text("utf-8")
+MADE = "it has been made already"
 
 
 def blocks(text):
@@ -62,10 +63,8 @@ def make(*names):
         try:
             script = change(script, known[name])
         except ValueError as error:
-            reason = f"does not fit: {error}"
-            if "already" not in reason:
-                reason = order(known, names[:number], name) or reason
-            raise ValueError(f"{name!r} {reason}") from None
+            hint = str(error) != MADE and order(known, names[:number], name)
+            raise ValueError(f"{name!r} {hint or f'does not fit: {error}'}") from None
     for name in known:
         if " + " in name and fits(known[name], script):
             script = change(script, known[name])
@@ -106,7 +105,7 @@ def replace_once(script, old, new):
     """Replace whole lines, which must stand in the script once, by others."""
     script, old, new = (f"\n{text}" for text in (script, old, new))
     if new != old and new in script:
-        raise ValueError("it has been made already")
+        raise ValueError(MADE)
     if script.count(old) != 1:
         first = old.splitlines()[1].strip()
         raise ValueError(f"what begins with {first!r} is not as in the original script")

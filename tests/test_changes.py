@@ -195,6 +195,7 @@ def test_changes_that_do_not_go_together(names):
         ("table, own data", "'table' has to come after 'own data'"),
         ("photo augmentation", "'photo augmentation' has to come after 'own data'"),
         ("best epoch, Adam", "'best epoch' has to come after 'validation'"),
+        ("ReLU, ReLU", "'ReLU' does not fit: it has been made already"),
     ],
 )
 def test_changes_in_the_wrong_order(names, problem):

@@ -7,6 +7,7 @@ This prints the block of that name. To change the script, see examples/change.py
 
 import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,7 +15,8 @@ SCRIPT_TEXT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
 CHANGES = ROOT.joinpath(".github", "changes.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "korean.md").read_text("utf-8")
-MADE = "it has been made already"
+# The checksum of train_mnist.py: change it with the script (sha256sum prints it).
+ORIGINAL = "c518ed6bbce9545b088430363ad4d0b114c18bbf4e46229cc45dfadda74b22f7"
 
 
 def blocks(text):
@@ -51,22 +53,30 @@ def changes():
 
 
 def make(*names):
-    """Return the script with changes of these names, made in this order.
+    """Return the original script with changes of these names, made in this order.
 
-    A change "A + B" is made as well, where it fits. A ValueError says why there is no
-    change of a name, or why it does not fit.
+    A change "A + B" is made where A and B are. A ValueError says that the script is not
+    the original, that there is no change of a name, or why it does not fit.
     """
+    if sha256(SCRIPT_TEXT.encode()).hexdigest() != ORIGINAL:
+        raise ValueError(
+            "train_mnist.py has been changed: restore the original, and name all "
+            "changes in one command; or make them by hand"
+        )
     script, known = SCRIPT_TEXT, changes()
     for number, name in enumerate(names):
+        made = names[:number]
         if name not in known:
             raise ValueError(f"no change {name!r}, only: {', '.join(known)}")
+        if name in made:
+            raise ValueError(f"{name!r} stands there twice")
         try:
             script = change(script, known[name])
         except ValueError as error:
-            hint = str(error) != MADE and order(known, names[:number], name)
-            raise ValueError(f"{name!r} {hint or f'does not fit: {error}'}") from None
+            reason = order(known, made, name) or f"does not fit: {error}"
+            raise ValueError(f"{name!r} {reason}") from None
     for name in known:
-        if " + " in name and fits(known[name], script):
+        if " + " in name and {*name.split(" + ")} <= {*names}:
             script = change(script, known[name])
     return script
 
@@ -86,9 +96,9 @@ def steps_of(known, *names):
     return [step for name in names for step in known[name]]
 
 
-def fits(steps, script=SCRIPT_TEXT):
+def fits(steps):
     try:
-        change(script, steps)
+        change(SCRIPT_TEXT, steps)
     except ValueError:
         return False
     return True
@@ -104,8 +114,6 @@ def change(script, steps):
 def replace_once(script, old, new):
     """Replace whole lines, which must stand in the script once, by others."""
     script, old, new = (f"\n{text}" for text in (script, old, new))
-    if new != old and new in script:
-        raise ValueError(MADE)
     if script.count(old) != 1:
         first = old.splitlines()[1].strip()
         raise ValueError(f"what begins with {first!r} is not as in the original script")
@@ -116,10 +124,7 @@ def put_line(script, line):
     """Put a line over the one that sets the same variable, or a layer in its place."""
     variable, is_assignment, _ = line.partition(" = ")
     if is_assignment:
-        present = re.search(rf"^ *{variable} = .*\)$\n", SCRIPT_TEXT, re.M)
-        if not present:
-            raise ValueError(f"the script has no whole line {variable} = ...")
-        old = present.group()
+        (old,) = re.findall(rf"^ *{variable} = .*\)$\n", SCRIPT_TEXT, re.M)
         return replace_once(script, old, old.split(variable)[0] + line + "\n")
     place = "        nn.Linear(28 * 28, 1024),\n"
     if "Normalize" in line:
@@ -139,12 +144,10 @@ def apply(script, diff):
 
 def paste(script, functions):
     """Paste functions over the script's make_model, or read_mnist, or both of them."""
-    start = "read_mnist" if "def read_" in functions else "make_model"
-    end = "evaluate" if "def make_model" in functions else "make_model"
-    present = re.search(rf"^def {start}.*?(?=^def {end})", SCRIPT_TEXT, re.M | re.S)
-    if not present:
-        raise ValueError(f"the script has no {start} and {end}")
-    return replace_once(script, present.group(), f"{functions}\n\n")
+    start = "def read_mnist" if "def read_" in functions else "def make_model"
+    end = "def evaluate" if "def make_model" in functions else "def make_model"
+    old = SCRIPT_TEXT[SCRIPT_TEXT.index(start) : SCRIPT_TEXT.index(end)]
+    return replace_once(script, old, f"{functions}\n\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from documents import ROOT, SCRIPT_TEXT, make
+from documents import ROOT, make
 
 SORTED = "sampler=sorted(range(len(train_dataset)), key=lambda i: train_dataset[i][1])"
 SIGMOIDS = "nn.Linear(784, 1024), nn.Sigmoid(), nn.Linear(1024, 1024), nn.Sigmoid(),"
@@ -42,11 +42,9 @@ CURVES = [name for name in EXPERIMENTS if re.search(r"no change|ReLU|0\.1$", nam
 
 def make_script(name):
     """Return the changed script and its flags."""
-    script = SCRIPT_TEXT
     what = CHANGES[name]
-    if isinstance(what, str):
-        script = make(what)
-    elif what:
+    script = make(what) if isinstance(what, str) else make()
+    if isinstance(what, tuple):
         old, new = what
         assert script.count(old) == 1, f"not exactly once: {old}"
         script = script.replace(old, new)

@@ -116,6 +116,13 @@ def test_hidden_files_are_left_out(photos):
     assert len(photos.read_data()) == 20
 
 
+def test_folders_in_folders_are_refused(photos):
+    """Such as train/ and val/, whose names would be those of the classes."""
+    shutil.move("pictures/bee", "pictures/cat")
+    with pytest.raises(SystemExit, match="error: pictures.cat.bee is a folder"):
+        photos.read_data()
+
+
 def test_class_without_photos_is_named(photos):
     Path("pictures/eel").mkdir()
     with pytest.raises(FileNotFoundError, match="Found no valid file .* eel"):

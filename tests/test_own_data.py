@@ -61,20 +61,29 @@ def test_photos_are_counted_and_split_by_the_seed(train, photos):
     assert len(same) == 4 and same.indices == again.indices != other.indices
 
 
-@pytest.mark.parametrize("data", ["one class", "nine samples"])
-def test_too_little_data_is_refused(train, photos, data):
-    for name in ("bee", "cat", "dog"):
+def test_two_classes_and_ten_samples_are_the_least(train, photos):
+    photos.make_model = linear_model
+    for name in ("cat", "dog"):
         shutil.rmtree(f"pictures/{name}")
-    if data == "nine samples":
-        shutil.copytree("pictures/ant", "pictures/bee")
-        Path("pictures/bee/0.jpg").unlink()
-    else:
-        for number in range(5, 10):
-            shutil.copy("pictures/ant/0.jpg", f"pictures/ant/{number}.jpg")
+    assert "Accuracy" in train("--epochs", 1, script=photos)[-2]
+    Path("pictures/bee/0.jpg").unlink()
     with pytest.raises(
         SystemExit, match="^error: too few: at least two classes and ten"
     ):
         train(script=photos)
+    Path("pictures/bee").rename("bee")
+    for number in range(5, 12):
+        shutil.copy("pictures/ant/0.jpg", f"pictures/ant/{number}.jpg")
+    with pytest.raises(
+        SystemExit, match="^error: too few: at least two classes and ten"
+    ):
+        train(script=photos)
+
+
+def test_training_begins_with_weights_from_imagenet(photos):
+    (weights,) = Path(torch.hub.get_dir(), "checkpoints").iterdir()
+    first_layer = photos.make_model(4).conv1.weight
+    assert torch.equal(first_layer, torch.load(weights)["conv1.weight"])
 
 
 def test_photos_are_turned_upright(photos):
@@ -196,7 +205,7 @@ def test_own_digits(train, home, monkeypatch, capsys, ink):
             image = ImageOps.invert(image)
         folder = Path("pictures", str(digit))
         folder.mkdir(parents=True, exist_ok=True)
-        image.resize((56, 56)).save(folder / f"{number}.png")
+        image.resize((56, 70)).save(folder / f"{number}.png")
     text = make("own data", "digits")
     if ink == "light":
         text = "".join(
@@ -260,6 +269,13 @@ def test_table_and_the_class_of_a_new_row(
     new = (5 * scale + offset, 4, 1, 0)  # whole numbers, in the first case
     exec(program.replace("5.1, 3.5, 1.4, 0.2", str(new)[1:-1]), {})
     assert capsys.readouterr().out == "붓꽃\n"
+
+
+def test_table_goes_to_the_device(train, home, monkeypatch):
+    """As test_everything_goes_to_the_device in test_run.py."""
+    write(rows())
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1.0)
+    train("--device", "meta", "--epochs", 1, script=changed("own data", "table"))
 
 
 def test_tables_that_are_refused(train, home):

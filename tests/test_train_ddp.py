@@ -76,8 +76,14 @@ class Spy(nn.Linear):
 
 
 def test_each_epoch_begins_in_training_mode(train, one_process, monkeypatch):
-    model = Spy()
+    model, evaluate = Spy(), train_ddp.evaluate
+
+    def evaluate_spy(evaluated, *others):
+        assert evaluated is model  # and not the copies of all processes
+        return evaluate(evaluated, *others)
+
     monkeypatch.setattr(train_ddp, "make_model", lambda: model)
+    monkeypatch.setattr(train_ddp, "evaluate", evaluate_spy)
     train("--epochs", 2, "--batch-size", 640, script=train_ddp)
     assert model.modes == [True, False, True, False]
 

@@ -290,7 +290,9 @@ def test_tables_that_are_refused(train, home):
     table = rows()
     numbered = [[number, *row] for number, row in enumerate(table)]
     incomplete = [["", *row[1:]] for row in table]
-    assert "error: leave out the column" in refusal(numbered, ["", *HEADER])
+    for encoding in ("utf-8", "utf-8-sig"):
+        message = refusal(numbered, ["", *HEADER], encoding=encoding)
+        assert "error: leave out the column" in message
     assert "error: too few" in refusal(table[::3])  # one class
     assert "error: too few" in refusal(table[:9])
     explained = {

@@ -72,11 +72,11 @@ def are_parts(datasets, whole):
 
 
 def check_going_on(train, script, *flags):
-    """Check that a run of three and three epochs gives the bits of a run of six."""
-    *_, expected, _ = train(*flags, "--epochs", 6, script=script)
+    """Check that a run of four and three epochs gives the bits of a run of seven."""
+    *_, expected, _ = train(*flags, "--epochs", 7, script=script)
     saved = torch.load(CHECKPOINT)
-    train(*flags, "--epochs", 3, script=script)
-    *_, resumed, _ = train(*flags, "--epochs", 6, "--resume", script=script)
+    train(*flags, "--epochs", 4, script=script)
+    *_, resumed, _ = train(*flags, "--epochs", 7, "--resume", script=script)
     assert without_times([resumed]) == without_times([expected])
     saved, again = (
         state.get("model", state) for state in (saved, torch.load(CHECKPOINT))

@@ -60,14 +60,15 @@ def make(*names):
     """
     if sha256(SCRIPT_TEXT.encode()).hexdigest() != ORIGINAL:
         raise ValueError(
-            "train_mnist.py has been changed: restore the original, and name all "
-            "changes in one command; or make them by hand"
+            "train_mnist.py has been changed: restore your copy of the original, and "
+            "name all changes in one command; or make them by hand"
         )
     script, known = SCRIPT_TEXT, changes()
+    singles = [name for name in known if " + " not in name]
     for number, name in enumerate(names):
         made = names[:number]
-        if name not in known:
-            raise ValueError(f"no change {name!r}, only: {', '.join(known)}")
+        if name not in singles:
+            raise ValueError(f"no change {name!r}, only: {', '.join(singles)}")
         if name in made:
             raise ValueError(f"{name!r} stands there twice")
         try:
@@ -75,8 +76,8 @@ def make(*names):
         except ValueError as error:
             reason = order(known, made, name) or f"does not fit: {error}"
             raise ValueError(f"{name!r} {reason}") from None
-    for name in known:
-        if " + " in name and {*name.split(" + ")} <= {*names}:
+    for name in known.keys() - singles:
+        if {*name.split(" + ")} <= {*names}:
             script = change(script, known[name])
     return script
 

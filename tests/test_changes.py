@@ -233,13 +233,14 @@ def test_runs_with_dots_in_their_names_do_not_share_a_resume_file(train):
         (["Adam"], []),
         ([], ["--lr", 0.1]),
         ([], ["--seed", 2]),
-        ([], ["--batch-size", 32]),
+        ([], ["--batch-size", 65]),
     ],
 )
 def test_going_on_with_other_settings_is_refused(train, names, flags):
     train("--epochs", 1, script=changed("going on"))
     with pytest.raises(
-        SystemExit, match="^error: repeat the flags of: --seed 1, 640 samp"
+        SystemExit,
+        match="^error: the stopped run had --seed 1 --batch-size 64 --lr 0.003, ",
     ):
         train("--resume", *flags, script=changed(*names, "going on"))
 

@@ -56,7 +56,8 @@ def test_photos_are_counted_and_split_by_the_seed(train, photos):
     photos.make_model = linear_model
     lines = train("--epochs", 1, script=photos)
     assert lines[1:5] == [f"5 samples of {name}" for name in COLOURS]
-    parts = [loaded(photos, train, "--seed", seed) for seed in (1, 1, 2)]
+    flags = block("sh few photos").split()[2:]
+    parts = [loaded(photos, train, *flags, "--seed", seed) for seed in (1, 1, 2)]
     (_, same), (_, again), (_, other) = parts
     assert len(same) == 4 and same.indices == again.indices != other.indices
 
@@ -212,7 +213,7 @@ def test_own_digits(train, home, monkeypatch, capsys, ink):
             line for line in text.splitlines(True) if "RandomInvert" not in line
         )
     script = module(text)
-    flags = block("sh few photos").split()[2:]
+    flags = block("sh few rows").split()[2:]
     lines = train(*flags, script=script)
     assert lines[1] == f"{len(os.listdir('pictures/0'))} samples of 0"
     assert float(lines[-2].split()[2]) > 75

@@ -85,7 +85,7 @@ def read_mnist(data_dir, train, transform=None):
     transform makes of a PIL image.
     """
     mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transforms:  # there is a transform, for each time that a sample is read
+    if mnist.transforms:  # a transform must act each time that a sample is read
         return mnist
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
     images = mnist.data.unsqueeze(1).float()  # (n, 28, 28) to (n, 1, 28, 28)

@@ -16,7 +16,7 @@ README = ROOT.joinpath("README.md").read_text("utf-8")
 CHANGES = ROOT.joinpath(".github", "changes.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "korean.md").read_text("utf-8")
 # The checksum of train_mnist.py: change it with the script (sha256sum prints it).
-ORIGINAL = "c518ed6bbce9545b088430363ad4d0b114c18bbf4e46229cc45dfadda74b22f7"
+ORIGINAL = "4c23dbb2ef65a4026b3eeb039ac25f77dd6783e1fd09c9a6148dce2ed2d09bde"
 
 
 def blocks(text):

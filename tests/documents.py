@@ -76,8 +76,8 @@ def make(*names):
         except ValueError as error:
             reason = order(known, made, name) or f"does not fit: {error}"
             raise ValueError(f"{name!r} {reason}") from None
-    for name in known.keys() - singles:
-        if {*name.split(" + ")} <= {*names}:
+    for name in known:
+        if name not in singles and {*name.split(" + ")} <= {*names}:
             script = change(script, known[name])
     return script
 

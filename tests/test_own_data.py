@@ -24,6 +24,21 @@ from PIL import Image, ImageOps
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
+
+@pytest.fixture
+def output(monkeypatch, capsys):
+    """A function that runs a program beside a script; returns the lines it prints."""
+
+    def output(program, script, *arguments):
+        monkeypatch.setitem(sys.modules, "train_mnist", script)
+        monkeypatch.setattr(sys, "argv", ["program.py", *map(str, arguments)])
+        capsys.readouterr()  # what has been printed before
+        exec(program, {})
+        return capsys.readouterr().out.splitlines()
+
+    return output
+
+
 COLOURS = {"ant": "red", "bee": "green", "cat": "blue", "dog": "white"}
 
 
@@ -140,17 +155,14 @@ def test_class_without_photos_is_named(photos):
 
 
 @pytest.fixture
-def classify(photos, monkeypatch, capsys):
+def classify(photos, output):
     """A function that returns what classify.py prints of photos in some colours."""
 
     def classify(*colours):
         paths = [f"{colour}.png" for colour in colours]
         for path, colour in zip(paths, colours):
             Image.new("RGB", (400, 500), colour).save(path)
-        monkeypatch.setitem(sys.modules, "train_mnist", photos)
-        monkeypatch.setattr(sys, "argv", ["classify.py", *paths])
-        exec(block("python classify.py"), {})
-        return capsys.readouterr().out.splitlines()
+        return output(block("python classify.py"), photos, *paths)
 
     return classify
 
@@ -197,7 +209,7 @@ def test_going_on_with_photos(train, photos):
 
 
 @pytest.mark.parametrize("ink", ["dark", "light"])
-def test_own_digits(train, home, monkeypatch, capsys, ink):
+def test_own_digits(train, home, output, ink):
     """The test set's first images, enlarged; the model is the script's own."""
     mnist = torchvision.datasets.MNIST(ROOT / "datasets", train=False)
     for number in range(600):
@@ -219,14 +231,13 @@ def test_own_digits(train, home, monkeypatch, capsys, ink):
     assert float(lines[-2].split()[2]) > 75
     image, _ = script.read_data()[0]
     assert image.shape == (1, 28, 28) and image[0, 0, 0] == 0  # as in MNIST
-    monkeypatch.setitem(sys.modules, "train_mnist", script)
-    monkeypatch.setattr(sys, "argv", ["classify.py", *map(str, folder.iterdir())])
     sentence = "In `classify.py`, put `model = make_model()` in place of the line"
     assert sentence in CHANGES
     program = block("python classify.py")
     (line,) = [line for line in program.splitlines() if line.startswith("model =")]
-    exec(program.replace(line, sentence.split("`")[3]), {})
-    answers = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
+    program = program.replace(line, sentence.split("`")[3])
+    lines = output(program, script, *folder.iterdir())
+    answers = [line.split(": ")[1] for line in lines]
     assert answers.count(folder.name) > len(answers) / 2
 
 
@@ -253,23 +264,19 @@ def write(rows, header=HEADER, encoding="utf-8", delimiter=","):
 @pytest.mark.parametrize(
     ("scale", "offset"), [(1, 0), (1000, 0), (1e-4, 0), (1, 2000), (0, 2024.3)]
 )
-def test_table_and_the_class_of_a_new_row(
-    train, home, monkeypatch, capsys, scale, offset
-):
+def test_table_and_the_class_of_a_new_row(train, home, output, scale, offset):
     """With a column of another scale, or of one that never changes."""
-    table = rows(scale, offset)
-    write(table, encoding="utf-8-sig")
+    write(rows(scale, offset), encoding="utf-8-sig")
     script = changed("own data", "table")
     flags = block("sh few rows").split()[2:]
     lines = train(*flags, script=script)
     assert lines[1:4] == [f"40 samples of {name}" for name in ("-1", "setosa", "붓꽃")]
     assert lines[-2].startswith("Model Accuracy: 100.00 %")
-    monkeypatch.setitem(sys.modules, "train_mnist", script)
     program = block("python classify_row.py")
     assert "row = [5.1, 3.5, 1.4, 0.2]\n" in program
     new = (5 * scale + offset, 4, 1, 0)  # whole numbers, in the first case
-    exec(program.replace("5.1, 3.5, 1.4, 0.2", str(new)[1:-1]), {})
-    assert capsys.readouterr().out == "붓꽃\n"
+    program = program.replace("5.1, 3.5, 1.4, 0.2", str(new)[1:-1])
+    assert output(program, script) == ["붓꽃"]
 
 
 def test_table_goes_to_the_device(train, home, monkeypatch):
@@ -305,7 +312,7 @@ def test_tables_that_are_refused(train, home):
         assert words in message and f"`{words}" in CHANGES
 
 
-def test_trainer_of_the_next_post(train, photos, steps, monkeypatch, capsys):
+def test_trainer_of_the_next_post(train, photos, steps, output):
     """A linear model takes VGG11's place in training, as that would take an hour."""
     for folder in ("train", "evaluation"):
         shutil.copytree("pictures", f"datasets/{folder}")
@@ -317,10 +324,8 @@ def test_trainer_of_the_next_post(train, photos, steps, monkeypatch, capsys):
     assert steps[0]["kind"] is torch.optim.Adam
     rates = [step["lr"] for step in steps]
     assert rates == pytest.approx([0.003] * 100 + [0.0027] * 5)
-    monkeypatch.setitem(sys.modules, "train_mnist", script)
-    monkeypatch.setattr(sys, "argv", ["classify_photo.py", "pictures/bee/0.jpg"])
-    exec(block("python classify_photo.py", KOREAN), {})
-    assert capsys.readouterr().out == "bee\n"
+    program = block("python classify_photo.py", KOREAN)
+    assert output(program, script, "pictures/bee/0.jpg") == ["bee"]
     Path("datasets/train/bee").rename("datasets/train/moth")
     with pytest.raises(SystemExit, match="^error: .* do not have the same classes"):
         train(script=script)

@@ -25,7 +25,6 @@ def main():
     train_dataset = read_mnist(args.data_dir, train=True)
     # The test split. To choose settings, keep back some of the training split instead.
     eval_dataset = read_mnist(args.data_dir, train=False)
-    # A batch of n samples: inputs (n, channels=1, 28, 28) and targets (n,), the digits.
     train_loader = DataLoader(train_dataset, batch_size=args.batch_size, shuffle=True)
     eval_loader = DataLoader(eval_dataset, batch_size=args.batch_size, shuffle=False)
 
@@ -44,11 +43,11 @@ def main():
     total_step = len(train_loader)
     for epoch in range(1, args.epochs + 1):
         start = time.perf_counter()
-        # In each epoch, because evaluate() leaves the model in evaluation mode.
-        model.train()  # switches layers such as Dropout; autograd is on anyway
+        model.train()  # switches layers such as Dropout, not autograd; undoes eval()
         for step, (inputs, targets) in enumerate(train_loader, start=1):
+            # A batch: images (n, channels=1, 28, 28) and their digits (n,)
             inputs, targets = inputs.to(args.device), targets.to(args.device)
-            outputs = model(inputs)  # the post's reshape is now the model's first layer
+            outputs = model(inputs)  # scores (n, 10)
             loss = criterion(outputs, targets)
 
             optimizer.zero_grad()  # clears the old gradients: backward() adds to them
@@ -74,18 +73,18 @@ def main():
         with open(unfinished, "wb") as file:  # gives a clear error if the disk is full
             torch.save(model.state_dict(), file)
         os.replace(unfinished, args.checkpoint)
-    # To load: model.load_state_dict(torch.load(path, map_location="cpu")); model.eval()
+        # To load: model.load_state_dict(torch.load(path, map_location="cpu")); then, to
+        # use it, model.eval(). To go on training from it, save to another --checkpoint.
     print(f"Checkpoint: {args.checkpoint}")
 
 
-def read_mnist(data_dir, train, transform=None):
+def read_mnist(data_dir, train):
     """Return MNIST's training or test split as pairs of an image and its digit.
 
-    An image is a float tensor (1, 28, 28) with values from 0 to 1, or the tensor that
-    transform makes of a PIL image.
+    An image is a float tensor (1, 28, 28) with values from 0 to 1.
     """
-    mnist = torchvision.datasets.MNIST(data_dir, train, transform, download=True)
-    if mnist.transforms:  # a transform must act each time that a sample is read
+    mnist = torchvision.datasets.MNIST(data_dir, train, download=True)
+    if mnist.transforms:  # a transform typed into the line above must act every time
         return mnist
     # Scales all images at once; ToTensor() would do it one by one in every epoch.
     images = mnist.data.unsqueeze(1).float()  # (n, 28, 28) to (n, 1, 28, 28)
@@ -94,14 +93,12 @@ def read_mnist(data_dir, train, transform=None):
 
 
 def make_model():
-    """Return the model: from images (n, 1, 28, 28) to scores (n, 10), one per digit.
-
-    Inputs (n, 784) fit as well. As in the post, nothing stands between the two Linear
-    layers, so they can do no more than one. The README shows what nn.ReLU() changes.
-    """
+    """Return the model: from images (n, 1, 28, 28) to scores (n, 10), one per digit."""
     return nn.Sequential(
         nn.Flatten(),  # the post's reshape in steps 5 and 6: (n, 1, 28, 28) to (n, 784)
         nn.Linear(28 * 28, 1024),
+        # As in the post, nothing stands here, so the two layers can do no more than
+        # one. The README shows what nn.ReLU() changes.
         nn.Linear(1024, 10),
     )
 

@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 import reference
 import torch
-from helpers import CONFINED, RAW, SCRIPT
+import torchvision
+from helpers import COLOURS, CONFINED, RAW, SCRIPT, rows, write_table
+from PIL import Image
 from torch import distributed
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -80,8 +83,10 @@ def train(small_data, home, monkeypatch, capsys):
     """A function that runs main() with flags and returns the lines printed."""
 
     def train(*flags, script=train_mnist):
-        flags = ("--data-dir", small_data, "--device", "cpu", *flags)
-        monkeypatch.setattr(sys, "argv", ["train_mnist.py", *map(str, flags)])
+        if hasattr(script, "read_mnist"):
+            flags = ("--data-dir", small_data, *flags)
+        flags = ("--device", "cpu", *flags)
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, flags)])
         script.main()
         return capsys.readouterr().out.splitlines()
 
@@ -111,3 +116,22 @@ def one_process(monkeypatch):
     yield
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+@pytest.fixture
+def own_data(home, tmp_path, monkeypatch):
+    """Photos and a table in the current folder, and weights in place of ImageNet's."""
+    for name, colour in COLOURS.items():
+        Path("pictures", name).mkdir(parents=True)
+        for number in range(5):
+            picture = Image.new("RGB", (300 + number, 260), colour)
+            picture.save(f"pictures/{name}/{number}.jpg")
+    write_table(rows())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+    weights = Path(torch.hub.get_dir(), "checkpoints", name)
+    weights.parent.mkdir(parents=True)
+    torch.manual_seed(1)
+    # Zeros at the end of each block, as this learns the colours fast and surely
+    model = torchvision.models.resnet18(zero_init_residual=True)
+    torch.save(model.state_dict(), weights)

@@ -1,32 +1,44 @@
-"""The documents' blocks and tables, and the changes to the script that they describe.
+"""The documents' blocks and tables, and the changes to a script that they describe.
 
     python tests/documents.py "sh train"
 
-This prints the block of that name. To change the script, see examples/change.py.
+This prints the block of that name. To change a script, see examples/change.py.
 """
 
 import re
 import sys
-from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPT_TEXT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 README = ROOT.joinpath("README.md").read_text("utf-8")
 CHANGES = ROOT.joinpath(".github", "changes.md").read_text("utf-8")
 KOREAN = ROOT.joinpath(".github", "korean.md").read_text("utf-8")
-# The checksum of train_mnist.py: change it with the script (sha256sum prints it).
-ORIGINAL = "4c23dbb2ef65a4026b3eeb039ac25f77dd6783e1fd09c9a6148dce2ed2d09bde"
+
+# The lines meant in the README's table of lines: a line with = takes the place of such
+# a line, and a layer comes after it.
+PLACES = {
+    "`read_mnist`": "    mnist = torchvision.datasets.MNIST("
+    "data_dir, train, download=True)",
+    "first in the model": "    return nn.Sequential(",
+    "between the two `nn.Linear`": "        nn.Linear(28 * 28, 1024),",
+    "step 3": "    criterion = nn.CrossEntropyLoss()",
+    "step 4": "    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)",
+}
 
 
 def blocks(text):
     """Return the contents of a text's code blocks by what stands after the ```."""
-    return dict(re.findall(r"^```(\w[^\n]*)\n(.*?)^```$", text, re.M | re.S))
+    found = re.findall(r"^```(\w[^\n]*)\n(.*?)^```$", text, re.M | re.S)
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two blocks have one name: {name!r}")
+    return dict(found)
 
 
-def block(name, text=README + CHANGES):
-    """Return the content of the block with that name."""
-    return blocks(text)[name]
+def block(name):
+    """Return the content of the block with that name, of the README or the changes."""
+    return blocks(README + CHANGES)[name]
 
 
 def table(heading, text=README):
@@ -36,119 +48,130 @@ def table(heading, text=README):
 
 
 def changes():
-    """Return the steps of each change by its name: functions, and what they take."""
-    steps, functions = {}, {}
-    for name, _, line in table("| change | where | line |"):
-        steps[name.split(" (")[0]] = [(put_line, line.strip("`"))]
-    for info, content in blocks(README + CHANGES + KOREAN).items():
-        kind, _, names = info.partition(" ")
-        for name in names.split(", "):
-            if kind == "diff":
-                steps.setdefault(name, []).append((apply, content))
-            elif kind == "python" and not name.endswith(".py"):
-                functions.setdefault(name, []).append(content)
-    for name, contents in functions.items():
-        steps.setdefault(name, []).append((paste, "\n\n".join(contents)))
-    return steps
+    """Return the parts of each change by its name: old lines, and those in their place.
 
-
-def make(*names):
-    """Return the original script with changes of these names, made in this order.
-
-    A change "A + B" is made where A and B are. A ValueError says that the script is not
-    the original, that there is no change of a name, or why it does not fit.
+    A change "A + B" is what A and B need together.
     """
-    if sha256(SCRIPT_TEXT.encode()).hexdigest() != ORIGINAL:
-        raise ValueError(
-            "train_mnist.py has been changed: restore your copy of the original, and "
-            "name all changes in one command; or make them by hand"
-        )
-    script, known = SCRIPT_TEXT, changes()
-    singles = [name for name in known if " + " not in name]
+    parts = {}
+    for name, where, code in table("| change | where | line |"):
+        place, line = PLACES[where] + "\n", code.strip("`")
+        if " = " in line:
+            new = re.match(" *", place).group() + line + "\n"
+        else:
+            new = f"{place}        {line}\n"
+        parts[name.split(" (")[0]] = [(place, new)]
+    for document in (CHANGES, KOREAN):
+        for info, content in blocks(document).items():
+            kind, _, names = info.partition(" ")
+            for name in names.split(", ") if kind == "diff" else []:
+                parts.setdefault(name, []).extend(map(sides, content.split("...\n")))
+    return parts
+
+
+def sides(part):
+    """Return what a part of a diff finds in the script, and what it leaves there."""
+    lines = [line or " " for line in part.splitlines()]
+    old, new = (
+        "".join(f"{line[1:]}\n" for line in lines if line[0] in signs)
+        for signs in (" -", " +")
+    )
+    return old, new
+
+
+def make(script, *names):
+    """Return a script with changes of these names, made in this order.
+
+    A ValueError says which of them is there already, or does not fit, and why.
+    """
+    known = changes()
+    start = script
     for number, name in enumerate(names):
-        made = names[:number]
-        if name not in singles:
-            raise ValueError(f"no change {name!r}, only: {', '.join(singles)}")
-        if name in made:
-            raise ValueError(f"{name!r} stands there twice")
         try:
             script = change(script, known[name])
         except ValueError as error:
-            reason = order(known, made, name) or f"does not fit: {error}"
+            reason = order(known, start, names[:number], name) or error
             raise ValueError(f"{name!r} {reason}") from None
-    for name in known:
-        if name not in singles and {*name.split(" + ")} <= {*names}:
-            script = change(script, known[name])
+    for pair in [name for name in known if " + " in name]:
+        both = [known[name] for name in pair.split(" + ")]
+        if has(script, *both) and not has(start, *both):
+            try:
+                script = change(script, known[pair])
+            except ValueError as error:
+                raise ValueError(f"{pair!r} {error}") from None
     return script
 
 
-def order(known, made, name):
+def order(known, script, made, name):
     """Say what has to come first, if a change fits in another order."""
     for place, other in enumerate(made):
-        if fits(steps_of(known, *made[:place], name, *made[place:])):
+        if fits(known, script, *made[:place], name, *made[place:]):
             return f"has to come before {other!r}"
     for other in known:
-        if fits(steps_of(known, *made, other, name)):
+        if fits(known, script, *made, other, name):
             return f"has to come after {other!r}"
     return ""
 
 
-def steps_of(known, *names):
-    return [step for name in names for step in known[name]]
-
-
-def fits(steps):
+def fits(known, script, *names):
     try:
-        change(SCRIPT_TEXT, steps)
+        for name in names:
+            script = change(script, known[name])
     except ValueError:
         return False
     return True
 
 
-def change(script, steps):
-    """Return a script after the steps of a change; if one does not fit, ValueError."""
-    for step, part in steps:
-        script = step(script, part)
+def change(script, parts):
+    """Return a script with all parts of a change; if one does not fit, ValueError."""
+    if all(places(script, new) for _, new in parts):
+        raise ValueError("is there already")
+    for old, new in parts:
+        check(script, old, new)
+    for old, new in parts:
+        (place,) = places(script, old)
+        script = script[:place] + new + script[place + len(old) :]
     return script
 
 
-def replace_once(script, old, new):
-    """Replace whole lines, which must stand in the script once, by others."""
-    script, old, new = (f"\n{text}" for text in (script, old, new))
-    if script.count(old) != 1:
-        first = old.splitlines()[1].strip()
-        raise ValueError(f"what begins with {first!r} is not as in the original script")
-    return script.replace(old, new)[1:]
+def places(script, lines):
+    """Return where these lines begin in a script."""
+    return [
+        found.start() for found in re.finditer(f"^{re.escape(lines)}", script, re.M)
+    ]
 
 
-def put_line(script, line):
-    """Put a line over the one that sets the same variable, or a layer in its place."""
-    variable, is_assignment, _ = line.partition(" = ")
-    if is_assignment:
-        (old,) = re.findall(rf"^ *{variable} = .*\)$\n", SCRIPT_TEXT, re.M)
-        return replace_once(script, old, old.split(variable)[0] + line + "\n")
-    place = "        nn.Linear(28 * 28, 1024),\n"
-    if "Normalize" in line:
-        place = "    return nn.Sequential(\n"
-    return replace_once(script, place, f"{place}        {line}\n")
+def check(script, old, new):
+    """Raise a ValueError if the old lines do not stand in a script once.
+
+    Or if the new ones bring what is already in that function: the same layer, or a
+    variable of the same name.
+    """
+    lines = old.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if not places(script, "".join(lines[:number])):
+            below = f" below {lines[number - 2].strip()!r}" if number > 1 else ""
+            raise ValueError(
+                f"does not fit: the line {line.strip()!r} is missing{below}"
+            )
+    place, *others = places(script, old)
+    if others:
+        raise ValueError(f"does not fit: {lines[0].strip()!r} stands there twice")
+    function = script[script.rfind("\ndef ", 0, place) : script.find("\ndef ", place)]
+    for what in brings(old, new) & brings("", function):
+        raise ValueError(f"does not fit: {what!r} is there already")
 
 
-def apply(script, diff):
-    """Return a script with a diff applied; "..." separates the parts of the diff."""
-    for part in diff.split("...\n"):
-        lines = [line or " " for line in part.splitlines()]
-        old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
-        new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
-        script = replace_once(script, old, new)
-    return script
+def brings(old, new):
+    """Return the variables and layers that are only in the new lines."""
+    pattern = r"^ *(\w+ =|nn\..*\),)(?: |$)"
+    old, new = (re.findall(pattern, text, re.MULTILINE) for text in (old, new))
+    return {*new} - {*old}
 
 
-def paste(script, functions):
-    """Paste functions over the script's make_model, or read_mnist, or both of them."""
-    start = "def read_mnist" if "def read_" in functions else "def make_model"
-    end = "def evaluate" if "def make_model" in functions else "def make_model"
-    old = SCRIPT_TEXT[SCRIPT_TEXT.index(start) : SCRIPT_TEXT.index(end)]
-    return replace_once(script, old, f"{functions}\n\n")
+def has(script, *changes):
+    """Say whether a script has something that each of these changes brings."""
+    there = brings("", script)
+    return all(any(brings(old, new) & there for old, new in parts) for parts in changes)
 
 
 if __name__ == "__main__":

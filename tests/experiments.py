@@ -7,49 +7,43 @@ import sys
 import tempfile
 from pathlib import Path
 
-from documents import ROOT, make
+from documents import ROOT, changes, make, table
 
+SCRIPT = ROOT.joinpath("train_mnist.py").read_text("utf-8")
 SORTED = "sampler=sorted(range(len(train_dataset)), key=lambda i: train_dataset[i][1])"
-SIGMOIDS = "nn.Linear(784, 1024), nn.Sigmoid(), nn.Linear(1024, 1024), nn.Sigmoid(),"
-OTHER_TARGETS = "mnist.targets[torch.randperm(len(images))].tolist()"
-# By its name in the README, which has the flags, what each changes: a change of the
-# README, or a part of the script and what stands there instead
-EXPERIMENTS = {
-    "no change": None,
-    "--lr 0.03": None,
-    "--lr 0.1": None,
-    "ReLU": "ReLU",
-    "ReLU, --lr 0.1": "ReLU",
-    "convolutional net, --lr 0.1": "convolution",
-    "momentum": "momentum",
-    "Adam": "Adam",
-    "Adam, --lr 0.001": "Adam",
-    "--batch-size 256": None,
-    "sorted by digit": ("shuffle=True", SORTED),
-}
-MISTAKES = {
-    "softmax in the model": ("1024, 10),", "1024, 10), nn.Softmax(dim=1),"),
-    "no zero_grad()": ("optimizer.zero_grad()", "pass"),
-    "no step()": ("optimizer.step()", "pass"),
-    "three layers with sigmoid": ("nn.Linear(28 * 28, 1024),", SIGMOIDS),
-    "pixels from 0 to 255": ("images /= 255", "pass"),
-    "--lr 1": None,
-    "targets of other images": ("mnist.targets.tolist()", OTHER_TARGETS),
-}
-CHANGES = {**EXPERIMENTS, **MISTAKES}
+
+
+def names(heading, column):
+    return [row[column].replace("`", "") for row in table(heading)]
+
+
+# As the README's tables have them: changes and flags, or a mistake
+EXPERIMENTS = names("| change | accuracy | what it teaches |", 0)
+MISTAKES = names("| accuracy | mistake | to see it | symptom and cure |", 1)
 CURVES = [name for name in EXPERIMENTS if re.search(r"no change|ReLU|0\.1$", name)]
 
 
 def make_script(name):
     """Return the changed script and its flags."""
-    what = CHANGES[name]
-    script = make(what) if isinstance(what, str) else make()
-    if isinstance(what, tuple):
-        old, new = what
-        assert script.count(old) == 1, f"not exactly once: {old}"
-        script = script.replace(old, new)
-    flags = re.search("(--.*)?$", name)
-    return script, flags.group().split()
+    script, flags = SCRIPT, []
+    for part in name.split(", "):
+        if part.startswith("--"):
+            flags += part.split()
+        elif part in changes():
+            script = make(script, part)
+        elif part == "sorted by digit":
+            script = replace(script, "shuffle=True", SORTED)
+    for _, mistake, how, _ in table("| accuracy | mistake | to see it | symptom and cure |"):
+        codes = re.findall("`(.*?)`", how)
+        if mistake.replace("`", "") == name and codes:  # to delete one, or to write two
+            script = replace(script, codes[0], codes[1] if codes[1:] else "pass")
+    assert script != SCRIPT or flags or name == "no change"
+    return script, flags
+
+
+def replace(script, old, new):
+    assert script.count(old) == 1, f"not exactly once: {old}"
+    return script.replace(old, new)
 
 
 def measure(name, epochs, seed):
@@ -70,10 +64,8 @@ def span(values):
     return " to ".join(f"{value:.2f}" for value in sorted({min(values), max(values)}))
 
 
-def plot(curves, path):
+def plot(pyplot, curves, path):
     """Draw accuracies by epoch: curves is {name: [percent, ...]}."""
-    from matplotlib import pyplot
-
     _, axes = pyplot.subplots(figsize=(8.2, 4.4), layout="constrained")
     for (name, accuracies), marker in zip(curves.items(), "os^vD"):
         epochs = range(1, len(accuracies) + 1)
@@ -89,22 +81,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--mistakes", action="store_true", help="in place of the rest")
-    parser.add_argument(
-        "--only", nargs="+", choices=CHANGES, metavar="NAME", help="as in the README"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--mistakes", action="store_true", help="in place of the rest")
+    which.add_argument(
+        "--only", nargs="+", choices=EXPERIMENTS + MISTAKES, metavar="NAME"
     )
-    parser.add_argument("--plot", metavar="FILE", help="picture of five of them")
+    which.add_argument(
+        "--plot", metavar="FILE", help="measure five of them, and draw the first seed's"
+    )
     args = parser.parse_args()
+    if args.plot:
+        from matplotlib import pyplot  # here, to miss it before the runs
     curves = {}
-    for name in args.only or (MISTAKES if args.mistakes else EXPERIMENTS):
+    default = MISTAKES if args.mistakes else CURVES if args.plot else EXPERIMENTS
+    for name in args.only or default:
         runs = [measure(name, args.epochs, seed) for seed in args.seeds]
         first, last = (span([run[at][0] for run in runs]) for at in (0, -1))
         loss = span([run[-1][1] for run in runs])
         print(f"{name}: {first} %, at last {last} %, loss {loss}", flush=True)
-        if name in CURVES:
-            curves[name] = [accuracy for accuracy, _ in runs[0]]
+        curves[name] = [accuracy for accuracy, _ in runs[0]]
     if args.plot:
-        plot(curves, args.plot)
+        plot(pyplot, curves, args.plot)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What several tests use."""
 
+import csv
 import re
 import shutil
 import subprocess
@@ -10,6 +11,11 @@ from documents import CHANGES, ROOT, make
 from torch.utils.data import DataLoader
 
 SCRIPT = ROOT / "train_mnist.py"
+EXAMPLES = ROOT / "tests" / "examples"
+SCRIPTS = {
+    path.name: path.read_text("utf-8")
+    for path in (SCRIPT, EXAMPLES / "train_photos.py", EXAMPLES / "train_table.py")
+}
 RAW = ROOT / "datasets" / "MNIST" / "raw"
 CHECKPOINT = "mnist_dnn_model.pth"
 
@@ -19,18 +25,21 @@ if not shutil.which("unshare") or subprocess.call([*CONFINED, "true"]):
     CONFINED = []  # this machine does not allow it
 
 
-# The combinations of changes that the page of changes calls tested
+# The combinations of changes that the page of changes calls tested: script and names
 TOGETHER = CHANGES.split("**Tested together")[1].split("**Not together")[0]
-TOGETHER = [line.split(", ") for line in re.findall("^- (.*)", TOGETHER, re.M)]
+TOGETHER = [
+    (file, names.split(", "))
+    for file, names in re.findall("^- `(.*)`: (.*)", TOGETHER, re.MULTILINE)
+]
 
 
-def changed(*names):
-    """Return the script as a module, with changes of the documents."""
-    return module(make(*names))
+def changed(*names, file="train_mnist.py"):
+    """Return a script as a module, with changes of the documents."""
+    return module(make(SCRIPTS[file], *names))
 
 
 def module(text):
-    """Return a text of the script as a module."""
+    """Return a text of a script as a module."""
     script = types.ModuleType("changed")
     script.__file__ = str(SCRIPT)
     exec(text, vars(script))
@@ -65,20 +74,36 @@ def loaded(script, train, *flags):
     return datasets
 
 
-def are_parts(datasets, whole):
-    """Say whether the data sets are parts of a whole that do not overlap."""
-    indices = [index for dataset in datasets for index in dataset.indices]
-    return sorted(indices) == list(range(len(whole)))
-
-
 def check_going_on(train, script, *flags):
     """Check that a run of four and three epochs gives the bits of a run of seven."""
+    flags = (*flags, "--checkpoint", "saved.pth")
     *_, expected, _ = train(*flags, "--epochs", 7, script=script)
-    saved = torch.load(CHECKPOINT)
+    saved = torch.load("saved.pth")
     train(*flags, "--epochs", 4, script=script)
     *_, resumed, _ = train(*flags, "--epochs", 7, "--resume", script=script)
     assert without_times([resumed]) == without_times([expected])
     saved, again = (
-        state.get("model", state) for state in (saved, torch.load(CHECKPOINT))
+        state.get("model", state) for state in (saved, torch.load("saved.pth"))
     )
     assert all(map(torch.equal, again.values(), saved.values()))
+
+
+COLOURS = {"ant": "red", "bee": "green", "cat": "blue", "dog": "white"}
+HEADER = ["height", "width", "depth", "weight", "class"]
+
+
+def rows(scale=1, offset=0):
+    """Return 120 rows; those of a class are near a corner of their own."""
+    torch.manual_seed(1)
+    corners = torch.tensor([[1, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
+    values = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1)
+    values[:, 0] = values[:, 0] * scale + offset
+    return [
+        [*row, ("setosa", "-1", "붓꽃")[number % 3]]
+        for number, row in enumerate(values.tolist())
+    ]
+
+
+def write_table(rows, header=HEADER, path="table.csv", encoding="utf-8", delimiter=","):
+    with open(path, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([header, *rows, []])

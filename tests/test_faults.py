@@ -47,11 +47,14 @@ def test_bad_flag(train, old_checkpoint, capsys, monkeypatch, flag, value):
 @pytest.mark.parametrize("script", [train_mnist, train_ddp])
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite(
-    train, old_checkpoint, one_process, monkeypatch, script, loss
+    train, old_checkpoint, one_process, monkeypatch, capsys, script, loss
 ):
+    """The result is printed all the same."""
     monkeypatch.setattr(script, "evaluate", lambda *_: (9.8, loss))
     with pytest.raises(SystemExit, match=f"^error: the loss is {loss}, .*--lr.*data$"):
         train(script=script)
+    *_, result = capsys.readouterr().out.splitlines()
+    assert result.startswith(f"Model Accuracy: 9.80 %, Eval Loss: {loss}, Time: ")
 
 
 def test_stop_while_saving(train, old_checkpoint, monkeypatch, tmp_path):

@@ -1,108 +1,352 @@
-"""Photos, digits and tables of one's own: right, refused, or named in the output."""
+"""Photos, digits and tables of one's own: right, or refused in one line."""
 
-import csv
-import os
+import ast
+import difflib
+import re
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 
+import classify_photos
+import classify_table
 import pytest
 import torch
 import torchvision
-from documents import CHANGES, KOREAN, block, make
+import train_photos
+import train_table
+from documents import block, make
 from helpers import (
-    CHECKPOINT,
+    COLOURS,
+    EXAMPLES,
+    HEADER,
     ROOT,
+    SCRIPTS,
     TOGETHER,
-    are_parts,
     changed,
     check_going_on,
     loaded,
     module,
+    rows,
+    run,
+    write_table,
 )
 from PIL import Image, ImageOps
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
+pytestmark = pytest.mark.usefixtures("own_data")
+
 
 @pytest.fixture
-def output(monkeypatch, capsys):
-    """A function that runs a program beside a script; returns the lines it prints."""
+def refusal(train):
+    """A function that trains and returns the error, a line without a traceback."""
 
-    def output(program, script, *arguments):
-        monkeypatch.setitem(sys.modules, "train_mnist", script)
-        monkeypatch.setattr(sys, "argv", ["program.py", *map(str, arguments)])
+    def refusal(script, *flags):
+        with pytest.raises(SystemExit) as raised:
+            train("--epochs", 1, *flags, script=script)
+        assert re.fullmatch("error: .*", raised.value.code)
+        return raised.value.code
+
+    return refusal
+
+
+@pytest.fixture
+def classify(monkeypatch, capsys):
+    """A function that runs a classifying program and returns the lines it prints."""
+
+    def classify(program, *arguments):
+        monkeypatch.setattr(sys, "argv", ["classify.py", *map(str, arguments)])
         capsys.readouterr()  # what has been printed before
-        exec(program, {})
+        program.main()
         return capsys.readouterr().out.splitlines()
 
-    return output
-
-
-COLOURS = {"ant": "red", "bee": "green", "cat": "blue", "dog": "white"}
+    return classify
 
 
 @pytest.fixture
-def photos(home, tmp_path, monkeypatch):
-    """The script for photos, five of each class, and weights in place of ImageNet's."""
-    for name, colour in COLOURS.items():
-        Path("pictures", name).mkdir(parents=True)
-        for number in range(5):
-            picture = Image.new("RGB", (300 + number, 260), colour)
-            picture.save(f"pictures/{name}/{number}.jpg")
-    Path("pictures/.DS_Store").touch()
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
-    weights = Path(torch.hub.get_dir(), "checkpoints", name)
-    weights.parent.mkdir(parents=True)
-    torch.manual_seed(1)
-    # Zeros at the end of each block, as this learns the colours fast and surely
-    model = torchvision.models.resnet18(zero_init_residual=True)
-    torch.save(model.state_dict(), weights)
-    return changed("own data", "photos")
+def small_model(monkeypatch):
+    """A linear model takes ResNet's place where it is not tested."""
+
+    def make_model(classes, weights=None):
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, classes))
+
+    monkeypatch.setattr(train_photos, "make_model", make_model)
+    return make_model
 
 
-def linear_model(classes=4):
-    """Return a model that takes ResNet's place where it is not tested."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, classes))
+def code_lines(text):
+    """Return the lines of a program without its comments and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef)) and ast.get_docstring(node):
+            del node.body[0]
+    return [line.strip() for line in ast.unparse(tree).splitlines()]
 
 
-def test_photos_are_counted_and_split_by_the_seed(train, photos):
-    photos.make_model = linear_model
-    lines = train("--epochs", 1, script=photos)
-    assert lines[1:5] == [f"5 samples of {name}" for name in COLOURS]
-    flags = block("sh few photos").split()[2:]
-    parts = [loaded(photos, train, *flags, "--seed", seed) for seed in (1, 1, 2)]
+# How the lines begin that own data change in train_mnist.py, beside its functions for
+# the data and the model
+OWN = (
+    "import torchvision",
+    "from torch.utils.data import",
+    "train_dataset = ",
+    "eval_dataset = ",
+    "model = make_model(",
+    "torch.save(",
+    "data_dir = ",
+    *("parser.add_argument('--batch-size'", "parser.add_argument('--lr'"),
+    *("parser.add_argument('--log-interval'", "parser.add_argument('--data-dir'"),
+    "parser.add_argument('--checkpoint'",
+)
+
+
+@pytest.mark.parametrize("file", ["train_photos.py", "train_table.py"])
+def test_trainers_have_the_lines_of_the_script(file):
+    """All but those that own data change, in the same order."""
+    script = SCRIPTS["train_mnist.py"]
+    start, end = script.index("def read_mnist"), script.index("def evaluate")
+    lines = code_lines(script[:start] + script[end:])
+    difference = difflib.ndiff(lines, code_lines(SCRIPTS[file]))
+    gone = [line[2:] for line in difference if line.startswith("- ")]
+    assert [line for line in gone if not line.startswith(OWN)] == []
+
+
+def test_trainers_share_what_both_need():
+    shared = [
+        re.search(rf"^def {name}.*?(?=^def |^class )", text, re.M | re.S).group()
+        for name in ("show_classes", "tidy")
+        for text in (SCRIPTS["train_photos.py"], SCRIPTS["train_table.py"])
+    ]
+    assert shared[0] == shared[1] and shared[2] == shared[3]
+
+
+@pytest.mark.parametrize("name", ["train_photos", "train_table"])
+def test_files_speak_of_own_data_alone(name):
+    for file in (f"{name}.py", f"{name.replace('train', 'classify')}.py"):
+        text = (EXAMPLES / file).read_text("utf-8")
+        assert not re.search("mnist|digit|readme|tests/|changes.md", text, re.I)
+
+
+def test_table_as_its_user_does_it(home):
+    """With copies of the two files alone, one of them renamed."""
+    write_table([[*row[:4], ""] for row in rows()[2:8:3]], path="new.csv")
+    shutil.copy(EXAMPLES / "train_table.py", "my_trainer.py")
+    program = (EXAMPLES / "classify_table.py").read_text("utf-8")
+    program = program.replace("from train_table import", "from my_trainer import")
+    Path("classify_table.py").write_text(program, "utf-8")
+    output, _ = run(sys.executable, "my_trainer.py", "--device", "cpu", cwd=home)
+    lines = output.splitlines()
+    assert lines[1:6] == [
+        "4 columns, from height to weight; class: class",
+        *(f"40 samples of {name}" for name in ("-1", "setosa", "붓꽃")),
+        "Always answering the largest class would give 33.33 %",
+    ]
+    assert re.match(r"Epoch \[1/10\], Step \[5/12\]", lines[6])  # batches of 8
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
+    output, _ = run(sys.executable, "classify_table.py", "new.csv", cwd=home)
+    assert output.splitlines() == [f"new.csv, line {line}: 붓꽃" for line in (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1, 0), (1000, 0), (1e-4, 0), (1, 2000), (0, 2024.3)]
+)
+def test_columns_of_any_scale_and_new_rows_in_any_order(train, classify, scale, offset):
+    """Also a column that never changes, and a file that Excel has saved."""
+    write_table(rows(scale, offset), encoding="utf-8-sig")
+    lines = train("--epochs", 10, script=train_table)
+    assert lines[-2].startswith("Model Accuracy: 100.00 %")
+    new = [["?", 0, 4, 1, 5 * scale + offset], ["?", 9, 9, 1, 1 * scale + offset]]
+    header = ["note", "weight", " width ", "depth", "height"]
+    write_table(new, header, path="new.csv", encoding="utf-8-sig")
+    lines = classify(classify_table, "new.csv")
+    assert lines == ["new.csv, line 2: 붓꽃", "new.csv, line 3: setosa"]
+
+
+def test_columns_are_scaled_by_the_rows_to_train_on(train):
+    train("--epochs", 1, script=train_table)
+    training, evaluation = loaded(module(SCRIPTS["train_table.py"]), train)
+    assert (len(training), len(evaluation)) == (96, 24)
+    values = torch.stack([row for row, _ in training])
+    saved = torch.load("table.pth")["model"]
+    torch.testing.assert_close(saved["0.mean"], values.mean(dim=0))
+    torch.testing.assert_close(saved["0.std"], values.std(dim=0))
+
+
+@pytest.mark.parametrize("file", ["train_photos.py", "train_table.py"])
+def test_own_data_go_to_the_device(train, monkeypatch, small_model, file):
+    """As test_everything_goes_to_the_device in test_run.py."""
+    script = module(SCRIPTS[file])
+    if file == "train_photos.py":
+        script.make_model = small_model
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1.0)
+    train("--device", "meta", "--epochs", 1, script=script)
+
+
+TABLE = rows()
+NUMBERED = [[number, *row] for number, row in enumerate(TABLE, start=7)]
+SHUFFLED = [[number * 7 % 120, *row] for number, row in enumerate(TABLE)]
+GERMAN = [[str(cell).replace(".", ",") for cell in row] for row in TABLE]
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "words"),
+    [
+        (NUMBERED, {}, "line 2: 6 cells, but the header has 5"),
+        (TABLE[:5] + [TABLE[5][1:]], {}, "line 7: 4 cells, but the header has 5"),
+        (TABLE[:2] + [["5,1", *TABLE[2][1:]]], {}, "line 4: height is '5,1', which is"),
+        (TABLE[:3] + [["", *TABLE[3][1:]]], {}, "line 5: height is '', which is no"),
+        (TABLE[:3] + [["nan", *TABLE[3][1:]]], {}, "line 5: height is 'nan', which is"),
+        (TABLE[:3] + [[*TABLE[3][:4], " "]], {}, "line 5: the class is empty"),
+        (TABLE, {"delimiter": ";"}, "line 1: put commas between"),
+        (GERMAN, {"delimiter": ";"}, "line 1: put commas between"),
+        (TABLE, {"delimiter": "\t"}, "line 1: put commas between"),
+        (NUMBERED, {"header": ["Id", *HEADER]}, "line 1: 'Id' numbers the rows"),
+        (SHUFFLED, {"header": ["no", *HEADER]}, "line 1: 'no' numbers the rows"),
+        (NUMBERED, {"header": ["", *HEADER]}, "line 1: each column needs a name"),
+        (TABLE, {"header": ["width", *HEADER[1:]]}, "line 1: each column needs a name"),
+        (TABLE, {"encoding": "cp949"}, 'is not in UTF-8: save it as "CSV UTF-8"'),
+        (TABLE, {"encoding": "utf-16"}, 'is not in UTF-8: save it as "CSV UTF-8"'),
+        ([], {}, "has no rows below a header"),
+        (TABLE[::3], {}, "too few: at least two classes, and ten samples"),
+        (TABLE[:9], {}, "too few: at least two classes, and ten samples"),
+        ([[*row[:4], row[0]] for row in TABLE], {}, "too few: .* two for each class"),
+    ],
+)
+def test_tables_that_are_refused(refusal, table, options, words):
+    write_table(table, **options)
+    place = "" if words.startswith("too few") else "table.csv(, )? ?"
+    assert re.match(f"error: {place}{words}", refusal(train_table))
+
+
+def test_ten_rows_of_two_classes_are_the_least(train):
+    table = [row for row in TABLE if row[-1] != "-1"][:10]
+    write_table([[*row[:4], f" {row[4]} "] if row[0] > 3 else row for row in table])
+    lines = train("--epochs", 1, script=train_table)
+    assert lines[2:4] == ["5 samples of setosa", "5 samples of 붓꽃"]
+
+
+def test_class_names_of_a_mac_are_the_same(train):
+    """There, Korean letters may be stored in parts."""
+    parts = unicodedata.normalize("NFD", "붓꽃")
+    write_table(
+        [[*row[:4], parts] if row[0] > 5 and row[4] == "붓꽃" else row for row in TABLE]
+    )
+    lines = train("--epochs", 1, script=train_table)
+    assert lines[2:5] == [f"40 samples of {name}" for name in ("-1", "setosa", "붓꽃")]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        (HEADER[1:], [1, 2, 3, "?"], r"line 1: no column 'height' in \['width', "),
+        (HEADER, [1, 2, "x", 4, "?"], "line 2: depth is 'x', which is no number"),
+        (HEADER, [1, 2, 3, 4], "line 2: 4 cells, but the header has 5"),
+    ],
+)
+def test_new_rows_that_are_refused(train, classify, header, row, words):
+    train("--epochs", 1, script=train_table)
+    write_table([row], header, path="new.csv")
+    with pytest.raises(SystemExit, match=f"^error: new.csv, {words}"):
+        classify(classify_table, "new.csv")
+
+
+@pytest.mark.parametrize("flag", ["--table", "--data-dir", "--eval-dir"])
+def test_missing_data_are_a_bad_flag(train, capsys, flag):
+    script = train_table if flag == "--table" else train_photos
+    with pytest.raises(SystemExit, match="2"):
+        train(flag, "missing", script=script)
+    assert re.search(f"error: .*{flag}.* not missing$", capsys.readouterr().err, re.M)
+
+
+def test_photos_are_counted_and_split_by_the_seed(train, small_model):
+    script = module(SCRIPTS["train_photos.py"])
+    script.make_model = small_model
+    lines = train("--epochs", 1, script=script)
+    assert lines[1:6] == [
+        *(f"5 samples of {name}" for name in COLOURS),
+        "Always answering the largest class would give 25.00 %",
+    ]
+    parts = [loaded(script, train, "--seed", seed) for seed in (1, 1, 2)]
     (_, same), (_, again), (_, other) = parts
     assert len(same) == 4 and same.indices == again.indices != other.indices
 
 
-def test_two_classes_and_ten_samples_are_the_least(train, photos):
-    photos.make_model = linear_model
+@pytest.fixture
+def divided():
+    """Photos in train/ and test/, of which a Mac has written a name in test/."""
+    shutil.copytree("pictures", "test")
+    Path("pictures").rename("train")
+    Path("test/cat").rename(unicodedata.normalize("NFD", "test/각"))
+    Path("train/cat").rename("train/각 ")
+    return "--data-dir", "train", "--eval-dir", "test"
+
+
+@pytest.mark.parametrize("names", [[], ["validation"]])
+def test_a_delivered_split_is_kept(train, divided, small_model, names):
+    script = changed(*names, file="train_photos.py")
+    script.make_model = small_model
+    *parts, test = loaded(script, train, *divided)
+    assert {Path(path).parts[0] for path, _ in test.samples} == {"test"}
+    assert test.classes == ["ant", "bee", "dog", "각"] and len(test) == 20
+    for part in parts:
+        whole = part.dataset if names else part
+        assert {Path(path).parts[0] for path, _ in whole.samples} == {"train"}
+        assert whole.class_to_idx["각 "] == 3
+    assert sum(map(len, parts)) == 20
+
+
+def test_other_classes_in_the_delivered_split_are_named(refusal, divided):
+    Path("test/bee").rename("test/moth")
+    message = refusal(train_photos, *divided)
+    assert message == "error: only in one of the folders: ['bee', 'moth']"
+
+
+def test_too_few_photos_are_refused(refusal):
     for name in ("cat", "dog"):
         shutil.rmtree(f"pictures/{name}")
-    assert "Accuracy" in train("--epochs", 1, script=photos)[-2]
     Path("pictures/bee/0.jpg").unlink()
-    with pytest.raises(
-        SystemExit, match="^error: too few: at least two classes and ten"
-    ):
-        train(script=photos)
-    Path("pictures/bee").rename("bee")
-    for number in range(5, 12):
-        shutil.copy("pictures/ant/0.jpg", f"pictures/ant/{number}.jpg")
-    with pytest.raises(
-        SystemExit, match="^error: too few: at least two classes and ten"
-    ):
-        train(script=photos)
+    assert refusal(train_photos).startswith("error: too few: at least two classes")
+    shutil.rmtree("pictures/ant")
+    assert refusal(train_photos).startswith("error: too few: at least two classes")
+    shutil.rmtree("pictures/bee")
+    assert refusal(train_photos).startswith("error: pictures has no folders, one for")
 
 
-def test_training_begins_with_weights_from_imagenet(photos):
-    (weights,) = Path(torch.hub.get_dir(), "checkpoints").iterdir()
-    first_layer = photos.make_model(4).conv1.weight
-    assert torch.equal(first_layer, torch.load(weights)["conv1.weight"])
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("pictures/cat/bee", "pictures.cat.bee is a folder, not a photo"),
+        ("pictures/.hidden", "pictures..hidden is a hidden folder"),
+        ("pictures/eel", "pictures: Found no valid file for the classes eel"),
+    ],
+)
+def test_folders_that_are_refused(refusal, folder, words):
+    Path(folder).mkdir()
+    assert re.match(f"error: {words}", refusal(train_photos))
 
 
-def test_photos_are_turned_upright(photos):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("1.heic", "pictures.cat.1.heic is no JPEG or PNG: save HEIC as JPEG"),
+        ("notes.txt", "pictures.cat.notes.txt is no JPEG or PNG: "),
+        ("0.jpg", "cannot read pictures.cat.0.jpg: "),
+    ],
+)
+def test_files_that_are_no_photos_are_named(refusal, small_model, name, words):
+    photo = Path("pictures/cat/0.jpg").read_bytes()
+    content = photo[:700] if name == "0.jpg" else b"no photo"
+    Path("pictures/cat", name).write_bytes(content)
+    assert re.match(f"error: {words}", refusal(train_photos))
+
+
+def test_what_windows_and_macos_hide_is_left_out():
+    for name in ("._0.jpg", ".DS_Store", "desktop.ini", "Thumbs.db"):
+        Path("pictures/cat", name).write_bytes(b"a system's")
+    assert len(train_photos.read_photos("pictures")) == 20
+
+
+def test_photos_are_turned_upright():
     picture = Image.new("RGB", (60, 40), "white")
     picture.paste("black", (0, 0, 20, 40))
     picture.save("upright.jpg")
@@ -110,107 +354,110 @@ def test_photos_are_turned_upright(photos):
     turned.getexif()[0x0112] = 6  # to be turned clockwise
     turned.save("turned.jpg", exif=turned.getexif())
     expected, image = (
-        to_tensor(photos.load_photo(path)) for path in ("upright.jpg", "turned.jpg")
+        to_tensor(train_photos.load_photo(path))
+        for path in ("upright.jpg", "turned.jpg")
     )
     torch.testing.assert_close(image, expected, atol=0.1, rtol=0)
 
 
-def test_transparent_parts_of_photos_are_white(photos):
+def test_broken_exif_data_do_not_lose_a_photo():
+    Image.new("RGB", (60, 40), "red").save("photo.jpg", exif=b"Exif\0\0broken")
+    assert train_photos.load_photo("photo.jpg").size == (60, 40)
+
+
+def test_large_photos_are_read(monkeypatch):
+    """Above Pillow's limit, which the program lifts."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    assert train_photos.load_photo("pictures/cat/0.jpg").size == (300, 260)
+
+
+def test_transparent_parts_of_photos_are_white():
     Image.new("RGBA", (60, 40), (0, 0, 0, 0)).save("transparent.png")
-    assert to_tensor(photos.load_photo("transparent.png")).min() == 1
+    assert to_tensor(train_photos.load_photo("transparent.png")).min() == 1
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_grey_of_more_than_8_bits_is_refused(photos, mode):
-    Image.new(mode, (60, 40), 1000).save("pictures/cat/deep.tiff")
-    with pytest.raises(
-        RuntimeError, match="cannot read pictures.cat.deep.tiff: grey of"
-    ):
-        list(photos.read_data())
+def test_grey_of_more_than_8_bits_is_refused(mode):
+    Image.new(mode, (60, 40), 1000).save("deep.tiff")
+    with pytest.raises(SystemExit, match="cannot read deep.tiff: grey of more than 8"):
+        train_photos.load_photo("deep.tiff")
 
 
-@pytest.mark.parametrize("name", ["0.jpg", "1.heic", "notes.txt"])
-def test_files_that_are_no_photos_are_named(photos, name):
-    Path("pictures/cat", name).write_bytes(b"no photo")
-    with pytest.raises(RuntimeError, match=f"cannot read pictures.cat.{name}: "):
-        list(photos.read_data())
+def test_training_begins_with_weights_from_imagenet(train, monkeypatch):
+    (weights,) = Path(torch.hub.get_dir(), "checkpoints").iterdir()
+    make_model, models = train_photos.make_model, []
+
+    def spy(*arguments, **options):
+        models.append(make_model(*arguments, **options))
+        raise KeyboardInterrupt  # before the training, which takes long
+
+    monkeypatch.setattr(train_photos, "make_model", spy)
+    with pytest.raises(KeyboardInterrupt):
+        train(script=train_photos)
+    assert torch.equal(models[0].conv1.weight, torch.load(weights)["conv1.weight"])
+    assert models[0].fc.out_features == 4
 
 
-def test_hidden_files_are_left_out(photos):
-    Path("pictures/cat/._0.jpg").write_bytes(b"a Mac's")
-    assert len(photos.read_data()) == 20
-
-
-def test_folders_in_folders_are_refused(photos):
-    """Such as train/ and val/, whose names would be those of the classes."""
-    shutil.move("pictures/bee", "pictures/cat")
-    with pytest.raises(SystemExit, match="error: pictures.cat.bee is a folder"):
-        photos.read_data()
-
-
-def test_class_without_photos_is_named(photos):
-    Path("pictures/eel").mkdir()
-    with pytest.raises(FileNotFoundError, match="Found no valid file .* eel"):
-        photos.read_data()
-
-
-@pytest.fixture
-def classify(photos, output):
-    """A function that returns what classify.py prints of photos in some colours."""
-
-    def classify(*colours):
-        paths = [f"{colour}.png" for colour in colours]
-        for path, colour in zip(paths, colours):
-            Image.new("RGB", (400, 500), colour).save(path)
-        return output(block("python classify.py"), photos, *paths)
-
-    return classify
+def test_classifying_photos_needs_the_checkpoint_alone(classify, tmp_path, monkeypatch):
+    """Neither the folders, which may have changed, nor ImageNet's weights."""
+    model = train_photos.make_model(3)
+    with torch.no_grad():
+        model.fc.bias.copy_(torch.tensor([0, 1000, 0]))
+    saved = {"model": model.state_dict(), "classes": ["eel", "fox", "gnu"]}
+    torch.save(saved, "photos.pth")
+    Path("pictures/cat/0.jpg").rename("new.jpg")
+    shutil.rmtree("pictures")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+    assert classify(classify_photos, "new.jpg", "new.jpg") == ["new.jpg: fox"] * 2
 
 
 @pytest.mark.slow
-def test_photos_and_the_classes_of_new_ones(train, photos, classify):
-    lines = train("--epochs", 8, "--batch-size", 4, "--lr", 0.01, script=photos)
-    assert lines[-2].startswith("Model Accuracy: 100.00 %")
-    assert classify(*COLOURS.values()) == [
+def test_photos_as_their_user_does_it(home):
+    """With copies of the two files alone."""
+    for name in ("train_photos.py", "classify_photos.py"):
+        shutil.copy(EXAMPLES / name, home)
+    flags = ("--epochs", 8, "--batch-size", 4, "--device", "cpu")
+    output, _ = run(sys.executable, "train_photos.py", *flags, cwd=home)
+    assert output.splitlines()[-2].startswith("Model Accuracy: 100.00 %")
+    for colour in COLOURS.values():
+        Image.new("RGB", (400, 500), colour).save(f"{colour}.png")
+    files = [f"{colour}.png" for colour in COLOURS.values()]
+    output, _ = run(sys.executable, "classify_photos.py", *files, cwd=home)
+    assert output.splitlines() == [
         f"{colour}.png: {name}" for name, colour in COLOURS.items()
     ]
 
 
-def test_classify_needs_the_checkpoint_alone(photos, classify, tmp_path, monkeypatch):
-    """Neither the folders, which may have changed, nor ImageNet's weights."""
-    model = photos.make_model(3)
-    with torch.no_grad():
-        model.fc.bias.copy_(torch.tensor([0, 1000, 0]))
-    saved = {"model": model.state_dict(), "classes": ["eel", "fox", "gnu"]}
-    torch.save(saved, CHECKPOINT)
-    shutil.rmtree("pictures")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
-    assert classify("red") == ["red.png: fox"]
-
-
-def test_own_data_with_validation_and_augmentation(train, photos, monkeypatch):
-    monkeypatch.setattr(torchvision.datasets, "MNIST", None)  # is never read
-    for path in Path("pictures").glob("*/[0-9].jpg"):  # so that a crop can be seen
-        Image.radial_gradient("L").save(path)
-    script = changed(*TOGETHER[3])
-    script.make_model = linear_model
-    training, validation, test = parts = loaded(script, train)
-    plain = script.read_data()
-    assert [*map(len, parts)] == [16, 2, 2] and are_parts(parts, plain)
-    for part, is_plain in ((training, False), (validation, True), (test, True)):
-        image = plain[part.indices[0]][0]
-        assert torch.equal(part[0][0], image) == is_plain
-        assert torch.equal(part[0][0], part[0][0]) == is_plain
-
-
 @pytest.mark.slow
-def test_going_on_with_photos(train, photos):
-    check_going_on(train, changed(*TOGETHER[2]), "--batch-size", 8)
+def test_going_on_with_photos(train):
+    file, names = TOGETHER[3]
+    assert file == "train_photos.py" and "going on" in names
+    check_going_on(train, changed(*names, file=file), "--batch-size", 8)
+
+
+def test_going_on_with_a_table(train):
+    check_going_on(train, changed("going on", "Adam", file="train_table.py"))
+
+
+def test_photo_augmentation(train, small_model):
+    """With no learning and all photos in one batch, only the photos can differ."""
+    for path in Path("pictures").glob("*/*.jpg"):  # so that a crop can be seen
+        Image.radial_gradient("L").save(path)
+    losses = []
+    for script in (
+        changed(file="train_photos.py"),
+        changed("photo augmentation", file="train_photos.py"),
+    ):
+        script.make_model = small_model
+        lines = train("--epochs", 2, "--lr", 0, "--batch-size", 20, script=script)
+        losses += [line.split("Loss: ")[1] for line in lines if "Step" in line]
+    assert losses[0] == losses[1] and len(set(losses)) == 3
 
 
 @pytest.mark.parametrize("ink", ["dark", "light"])
-def test_own_digits(train, home, output, ink):
-    """The test set's first images, enlarged; the model is the script's own."""
+def test_own_digits(train, home, classify, monkeypatch, ink):
+    """The test set's first images, enlarged, and the post's model."""
+    shutil.rmtree("pictures")
     mnist = torchvision.datasets.MNIST(ROOT / "datasets", train=False)
     for number in range(600):
         image, digit = mnist[number]
@@ -219,113 +466,44 @@ def test_own_digits(train, home, output, ink):
         folder = Path("pictures", str(digit))
         folder.mkdir(parents=True, exist_ok=True)
         image.resize((56, 70)).save(folder / f"{number}.png")
-    text = make("own data", "digits")
+    text = make(SCRIPTS["train_photos.py"], "digits")
     if ink == "light":
-        text = "".join(
-            line for line in text.splitlines(True) if "RandomInvert" not in line
-        )
+        text = re.sub(r".*RandomInvert.*\n", "", text)
     script = module(text)
-    flags = block("sh few rows").split()[2:]
-    lines = train(*flags, script=script)
-    assert lines[1] == f"{len(os.listdir('pictures/0'))} samples of 0"
+    lines = train("--lr", 0.1, script=script)
     assert float(lines[-2].split()[2]) > 75
-    image, _ = script.read_data()[0]
+    image, _ = script.read_photos("pictures")[0]
     assert image.shape == (1, 28, 28) and image[0, 0, 0] == 0  # as in MNIST
-    sentence = "In `classify.py`, put `model = make_model()` in place of the line"
-    assert sentence in CHANGES
-    program = block("python classify.py")
-    (line,) = [line for line in program.splitlines() if line.startswith("model =")]
-    program = program.replace(line, sentence.split("`")[3])
-    lines = output(program, script, *folder.iterdir())
+    for name in ("TRANSFORM", "load_photo", "make_model"):
+        monkeypatch.setattr(classify_photos, name, getattr(script, name))
+    lines = classify(classify_photos, *folder.iterdir())
     answers = [line.split(": ")[1] for line in lines]
     assert answers.count(folder.name) > len(answers) / 2
 
 
-HEADER = ["height", "width", "depth", "weight", "class"]
+def test_digits_are_of_all_classes_that_there_are():
+    model = changed("digits", file="train_photos.py").make_model(26)
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 26)
 
 
-def rows(scale=1, offset=0):
-    """Return 120 rows; those of a class are near a corner of their own."""
-    torch.manual_seed(1)
-    corners = torch.tensor([[1, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
-    values = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1)
-    values[:, 0] = values[:, 0] * scale + offset
-    return [
-        [*row, ("setosa", "-1", "붓꽃")[number % 3]]
-        for number, row in enumerate(values.tolist())
-    ]
-
-
-def write(rows, header=HEADER, encoding="utf-8", delimiter=","):
-    with open("table.csv", "w", encoding=encoding, newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows, []])
-
-
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1, 0), (1000, 0), (1e-4, 0), (1, 2000), (0, 2024.3)]
-)
-def test_table_and_the_class_of_a_new_row(train, home, output, scale, offset):
-    """With a column of another scale, or of one that never changes."""
-    write(rows(scale, offset), encoding="utf-8-sig")
-    script = changed("own data", "table")
-    flags = block("sh few rows").split()[2:]
-    lines = train(*flags, script=script)
-    assert lines[1:4] == [f"40 samples of {name}" for name in ("-1", "setosa", "붓꽃")]
-    assert lines[-2].startswith("Model Accuracy: 100.00 %")
-    program = block("python classify_row.py")
-    assert "row = [5.1, 3.5, 1.4, 0.2]\n" in program
-    new = (5 * scale + offset, 4, 1, 0)  # whole numbers, in the first case
-    program = program.replace("5.1, 3.5, 1.4, 0.2", str(new)[1:-1])
-    assert output(program, script) == ["붓꽃"]
-
-
-def test_table_goes_to_the_device(train, home, monkeypatch):
-    """As test_everything_goes_to_the_device in test_run.py."""
-    write(rows())
-    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 1.0)
-    train("--device", "meta", "--epochs", 1, script=changed("own data", "table"))
-
-
-def test_tables_that_are_refused(train, home):
-    """In our words, or in PyTorch's or Python's, which the page explains."""
-
-    def refusal(*table, **options):
-        write(*table, **options)
-        with pytest.raises((Exception, SystemExit)) as raised:
-            train(script=changed("own data", "table"))
-        return f"{raised.typename}: {raised.value}"
-
-    table = rows()
-    numbered = [[number, *row] for number, row in enumerate(table)]
-    incomplete = [["", *row[1:]] for row in table]
-    for encoding in ("utf-8", "utf-8-sig"):
-        message = refusal(numbered, ["", *HEADER], encoding=encoding)
-        assert "error: leave out the column" in message
-    assert "error: too few" in refusal(table[::3])  # one class
-    assert "error: too few" in refusal(table[:9])
-    explained = {
-        "could not convert string to float": refusal(incomplete),
-        "UnicodeDecodeError": refusal(table, encoding="cp949"),
-        "mat1 and mat2": refusal(table, delimiter=";"),
-    }
-    for words, message in explained.items():
-        assert words in message and f"`{words}" in CHANGES
-
-
-def test_trainer_of_the_next_post(train, photos, steps, output):
+def test_trainer_of_the_next_post(train, steps):
     """A linear model takes VGG11's place in training, as that would take an hour."""
-    for folder in ("train", "evaluation"):
-        shutil.copytree("pictures", f"datasets/{folder}")
-    script = changed("tutorial-2")
+    script = changed("tutorial-2", file="train_photos.py")
     with torch.device("meta"):  # computes shapes only
-        assert script.make_model()(torch.rand(1, 3, 224, 224)).shape == (1, 4)
-    script.make_model = linear_model
-    train("--epochs", 21, "--batch-size", 4, script=script)
+        assert script.make_model(4)(torch.rand(1, 3, 224, 224)).shape == (1, 4)
+    script.make_model = lambda classes: nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 224**2, classes)
+    )
+    train("--epochs", 26, "--batch-size", 4, "--lr", 0.003, script=script)
     assert steps[0]["kind"] is torch.optim.Adam
     rates = [step["lr"] for step in steps]
-    assert rates == pytest.approx([0.003] * 100 + [0.0027] * 5)
-    program = block("python classify_photo.py", KOREAN)
-    assert output(program, script, "pictures/bee/0.jpg") == ["bee"]
-    Path("datasets/train/bee").rename("datasets/train/moth")
-    with pytest.raises(SystemExit, match="^error: .* do not have the same classes"):
-        train(script=script)
+    assert rates == pytest.approx([0.003] * 100 + [0.0027] * 4)
+
+
+@pytest.mark.parametrize("name", ["photos", "table"])
+def test_commands_of_the_page(name):
+    """.ci/run runs them; here, they name our files and what these read by default."""
+    _, trainer = block(f"sh {name}").split()
+    assert ROOT / trainer == EXAMPLES / f"train_{name}.py"
+    _, program, new = block(f"sh classify {name}").split()
+    assert ROOT / program == EXAMPLES / f"classify_{name}.py"

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import train_ddp
-from documents import apply, block
+from documents import block, change, sides
 from helpers import CHECKPOINT, ROOT, run
 from torch import nn
 
-_, *LAUNCH, PROGRAM = block("sh ddp").replace("=gpu", "=2").split()
+# The page's command, with two processes for its four
+_, *LAUNCH, PROGRAM, _, _ = block("sh ddp").replace("=4", "=2").split()
 PROGRAM = ROOT / PROGRAM
 
 
@@ -52,7 +53,8 @@ SPLIT = """\
 @pytest.mark.slow
 def test_random_split_is_the_same_in_both_processes_but_dropout_is_not(launch):
     """Without learning, only other samples can change the loss of the first process."""
-    Path("split.py").write_text(apply(PROGRAM.read_text("utf-8"), SPLIT), "utf-8")
+    parts = [sides(part) for part in SPLIT.split("...\n")]
+    Path("split.py").write_text(change(PROGRAM.read_text("utf-8"), parts), "utf-8")
     Path("train_mnist.py").write_bytes((ROOT / "train_mnist.py").read_bytes())
     flags = ("--epochs", 2, "--lr", 0, "--batch-size", 16, "--log-interval", 1)
     lines = launch("split.py", *flags)
@@ -98,6 +100,14 @@ def test_seed_decides_the_order(train, one_process, monkeypatch, seed, same):
         lines = train(*flags, number, script=train_ddp)
         losses.append([line for line in lines if "Step" in line])
     assert (losses[0] == losses[1]) == same
+
+
+def test_each_epoch_has_its_own_order(train, one_process, monkeypatch):
+    """As above, without learning."""
+    monkeypatch.setattr(train_ddp, "make_model", Spy)
+    lines = train("--epochs", 2, "--lr", 0, "--log-interval", 1, script=train_ddp)
+    losses = [line.split("Loss: ")[1] for line in lines if "Step" in line]
+    assert losses[:10] != losses[10:]
 
 
 def test_each_process_has_its_gpu(monkeypatch):

@@ -30,9 +30,10 @@ def main():
     args = parser.parse_args()
 
     saved = torch.load(args.checkpoint, map_location="cpu")
+    if "classes" in saved:  # trained on pictures that were not made like MNIST's
+        sys.exit(f"error: {args.checkpoint} is for classify_photos.py or its like")
     model = make_model().eval()
     model.load_state_dict(saved.get("model", saved))  # also of a run to be continued
-    names = saved.get("classes", range(10))  # of folders, if they are your own digits
     # Pillow's limit is for strangers' files; a photograph of your own may be larger.
     Image.MAX_IMAGE_PIXELS = None
     images = []
@@ -45,7 +46,7 @@ def main():
         with torch.no_grad():
             percent = 100 * model(image.unsqueeze(0)).softmax(dim=1)[0]
         best = percent.topk(3).indices
-        answers = [f"{names[number]} ({percent[number]:.0f} %)" for number in best]
+        answers = [f"{digit} ({percent[digit]:.0f} %)" for digit in best.tolist()]
         print(f"{path}: {', '.join(answers)}")
         images.append(image)
     if images:

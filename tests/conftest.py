@@ -7,14 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 import reference
 import torch
-import torchvision
-from helpers import COLOURS, CONFINED, RAW, SCRIPT, rows, write_table
-from PIL import Image
+from helpers import CONFINED, RAW, SCRIPT
+from own_data import write_data, write_weights
 from torch import distributed
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -118,20 +116,17 @@ def one_process(monkeypatch):
         distributed.destroy_process_group()
 
 
+@pytest.fixture(scope="session")
+def torch_home(tmp_path_factory):
+    """A cache of torch with weights in place of ImageNet's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("cache")))
+        write_weights()
+        return os.environ["TORCH_HOME"]
+
+
 @pytest.fixture
-def own_data(home, tmp_path, monkeypatch):
-    """Photos and a table in the current folder, and weights in place of ImageNet's."""
-    for name, colour in COLOURS.items():
-        Path("pictures", name).mkdir(parents=True)
-        for number in range(5):
-            picture = Image.new("RGB", (300 + number, 260), colour)
-            picture.save(f"pictures/{name}/{number}.jpg")
-    write_table(rows())
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
-    weights = Path(torch.hub.get_dir(), "checkpoints", name)
-    weights.parent.mkdir(parents=True)
-    torch.manual_seed(1)
-    # Zeros at the end of each block, as this learns the colours fast and surely
-    model = torchvision.models.resnet18(zero_init_residual=True)
-    torch.save(model.state_dict(), weights)
+def own_data(home, torch_home, monkeypatch):
+    """Photos and a table in the current folder, and the cache."""
+    monkeypatch.setenv("TORCH_HOME", torch_home)
+    write_data()

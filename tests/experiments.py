@@ -33,7 +33,9 @@ def make_script(name):
             script = make(script, part)
         elif part == "sorted by digit":
             script = replace(script, "shuffle=True", SORTED)
-    for _, mistake, how, _ in table("| accuracy | mistake | to see it | symptom and cure |"):
+    for _, mistake, how, _ in table(
+        "| accuracy | mistake | to see it | symptom and cure |"
+    ):
         codes = re.findall("`(.*?)`", how)
         if mistake.replace("`", "") == name and codes:  # to delete one, or to write two
             script = replace(script, codes[0], codes[1] if codes[1:] else "pass")

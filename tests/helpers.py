@@ -1,6 +1,5 @@
 """What several tests use."""
 
-import csv
 import re
 import shutil
 import subprocess
@@ -86,24 +85,3 @@ def check_going_on(train, script, *flags):
         state.get("model", state) for state in (saved, torch.load("saved.pth"))
     )
     assert all(map(torch.equal, again.values(), saved.values()))
-
-
-COLOURS = {"ant": "red", "bee": "green", "cat": "blue", "dog": "white"}
-HEADER = ["height", "width", "depth", "weight", "class"]
-
-
-def rows(scale=1, offset=0):
-    """Return 120 rows; those of a class are near a corner of their own."""
-    torch.manual_seed(1)
-    corners = torch.tensor([[1, 9, 1, 9], [9, 1, 9, 1], [5.1, 3.5, 1.4, 0.2]])
-    values = (corners + torch.randn(40, 3, 4) / 2).flatten(0, 1)
-    values[:, 0] = values[:, 0] * scale + offset
-    return [
-        [*row, ("setosa", "-1", "붓꽃")[number % 3]]
-        for number, row in enumerate(values.tolist())
-    ]
-
-
-def write_table(rows, header=HEADER, path="table.csv", encoding="utf-8", delimiter=","):
-    with open(path, "w", encoding=encoding, newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows, []])

@@ -17,9 +17,7 @@ import train_photos
 import train_table
 from documents import block, make
 from helpers import (
-    COLOURS,
     EXAMPLES,
-    HEADER,
     ROOT,
     SCRIPTS,
     TOGETHER,
@@ -27,10 +25,9 @@ from helpers import (
     check_going_on,
     loaded,
     module,
-    rows,
     run,
-    write_table,
 )
+from own_data import COLOURS, HEADER, rows, write_table
 from PIL import Image, ImageOps
 from torch import nn
 from torchvision.transforms.functional import to_tensor

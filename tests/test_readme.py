@@ -178,6 +178,17 @@ def test_links_lead_somewhere_and_pictures_fit(file):
             assert Image.open(path).width <= 830  # GitHub shows no more
 
 
+@pytest.mark.parametrize(
+    ("figure", "name"),
+    [("90.4", "no change"), ("92.4", "`--lr 0.03`"), ("97.8", "ReLU, `--lr 0.1`")],
+)
+def test_figures_in_prose_are_those_of_the_table(figure, name):
+    (accuracy,) = [accuracy for other, accuracy, _ in MEASURED if other == name]
+    lowest, highest = numbers(accuracy)
+    assert lowest - 0.05 <= float(figure) <= highest + 0.05
+    assert f"{figure} %" in README and f"{figure}%" in KOREAN
+
+
 def test_experiments_in_both_languages():
     for _, accuracy, _ in MEASURED:
         assert re.fullmatch(r"\d\d\.\d\d to \d\d\.\d\d %", accuracy)

@@ -1,12 +1,12 @@
 """Train the model of train_mnist.py with several processes, one for each GPU or core.
 
-    torchrun --standalone --nproc-per-node=gpu tests/examples/train_ddp.py
+    torchrun --standalone --nproc-per-node=4 tests/examples/train_ddp.py --batch-size 16
 
-torchrun is short for python -m torch.distributed.run. Without GPUs, give a number of
-processes instead of gpu. Each process has a copy of the model and trains it with its
-share of the data. In each step, the processes average their gradients, so that their
-copies stay equal. The first process prints the loss of its share, evaluates the model,
-and saves it.
+torchrun is short for python -m torch.distributed.run. 4 is the number of processes; gpu
+in its place means one for each GPU. Each process has a copy of the model and trains it
+with its share of the data. In each step, the processes average their gradients, so that
+their copies stay equal. The first process prints the loss of its share, evaluates the
+model, and saves it.
 
 The flags and functions are those of train_mnist.py. --batch-size is each process's.
 The GPUs may be NVIDIA's or AMD's, which PyTorch also calls cuda. On a Mac, add

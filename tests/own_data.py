@@ -27,7 +27,7 @@ def write_weights():
     """Write weights where torch looks for those of ImageNet, below TORCH_HOME."""
     name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     weights = Path(torch.hub.get_dir(), "checkpoints", name)
-    weights.parent.mkdir(parents=True)
+    weights.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
     # Zeros at the end of each block, as this learns the colours fast and surely
     model = torchvision.models.resnet18(zero_init_residual=True)

@@ -103,9 +103,9 @@ def make(script, *names):
 
 def order(known, script, made, name):
     """Say what has to come first, if a change fits in another order."""
-    for place, other in enumerate(made):
+    for place in reversed(range(len(made))):
         if fits(known, script, *made[:place], name, *made[place:]):
-            return f"has to come before {other!r}"
+            return f"has to come before {made[place]!r}"
     for other in known:
         if fits(known, script, *made, other, name):
             return f"has to come after {other!r}"

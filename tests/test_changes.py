@@ -5,11 +5,13 @@ their block; file="train_photos.py" is another script. train(..., script=...) tr
 on the small data set. Add a test of its effect here for each new change.
 """
 
+import math
 import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, call
 
 import documents
 import pytest
@@ -18,6 +20,7 @@ from documents import CHANGES, KOREAN, PLACES, blocks, changes, make, table
 from experiments import EXPERIMENTS, MISTAKES, make_script
 from helpers import (
     CHECKPOINT,
+    EXAMPLES,
     SCRIPTS,
     TOGETHER,
     changed,
@@ -151,6 +154,22 @@ def test_changes_of_photos_that_do_not_fit(names):
         make(SCRIPTS["train_photos.py"], *names)
 
 
+def test_another_order_is_named():
+    with pytest.raises(ValueError, match="'digits' has to come before 'augmentation'$"):
+        make(SCRIPTS["train_photos.py"], "Adam", "augmentation", "schedule", "digits")
+
+
+def test_runs_in_one_picture(home, plots, monkeypatch):
+    for name, loss in (("a.pth", 1.0), ("b.pth", 2.0)):
+        torch.save(([9.0] * 10, [loss, loss / 2]), f"{name}.losses")
+    monkeypatch.setattr(sys, "argv", ["compare_runs.py", "a.pth", "b.pth"])
+    runpy.run_path(str(EXAMPLES / "compare_runs.py"), run_name="__main__")
+    drawn = [line.args[1] for line in plots.axes.plot.call_args_list]
+    labels = [line.kwargs["label"] for line in plots.axes.plot.call_args_list]
+    assert (drawn, labels) == ([[1.0, 0.5], [2.0, 1.0]], ["a.pth", "b.pth"])
+    assert plots.mock_calls[-1] == call.savefig("compared.png")
+
+
 def test_a_place_that_stands_twice_is_refused():
     (line,) = [old for old, _ in changes()["loss curve"] if "optimizer.step" in old]
     with pytest.raises(ValueError, match="'optimizer.step.*' stands there twice$"):
@@ -277,6 +296,8 @@ def test_loss_curves_of_two_runs(train, plots):
     assert (steps[9], steps[19], list(epochs)) == (1, 2, [1, 2])
     printed = [line for line in lines if "Step" in line]
     assert [f"{loss:.4f}" for loss in losses] == [line[-6:] for line in printed]
+    plots.axes.set.assert_called_with(xlabel="epoch", ylabel="loss")
+    assert plots.mock_calls[-1] == call.savefig("lr0.03.png")  # all has been drawn
     assert {*map(type, losses)} == {float}  # a tensor would keep its graph
     assert f"Eval Loss: {eval_losses[1]:.4f}," in lines[-2]
     labels = [call.kwargs["label"] for call in (training, evaluation)]
@@ -375,8 +396,18 @@ def test_going_on_with_other_settings_is_refused(train, names, flags):
         train("--resume", *flags, script=changed(*names, "going on"))
 
 
-def test_going_on_when_the_epochs_are_done_is_refused(train):
+def test_a_loss_that_is_not_finite_ends_best_epoch_too(train):
+    script, results = changed("validation", "best epoch"), iter([1.0, math.nan])
+    script.evaluate = lambda *_: (50.0 - (loss := next(results)), loss)
+    with pytest.raises(SystemExit, match="the loss is nan"):
+        train("--epochs", 2, script=script)
+
+
+def test_going_on_when_the_epochs_are_done_is_refused(train, monkeypatch):
+    """The random state must be on the CPU, whatever the device."""
     train("--epochs", 2, script=changed("going on"))
+    saved = torch.load(f"{CHECKPOINT}.resume")
+    monkeypatch.setattr(torch, "load", lambda *args: {"cpu": saved}[args[1]])
     with pytest.raises(SystemExit, match="^error: --epochs must be more than 2$"):
         train("--epochs", 2, "--resume", script=changed("going on"))
 

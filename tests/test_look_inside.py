@@ -59,5 +59,12 @@ def test_other_models_have_mistakes_but_no_templates(small_data, home, monkeypat
     assert {*os.listdir()} == {"mistakes.png", "saved.pth"}
     torch.save(train_mnist.make_model().state_dict(), "saved.pth")
     monkeypatch.setattr(look_inside, "make_model", train_mnist.make_model)
+    samples, draw = train_mnist.read_mnist(small_data, False), look_inside.draw_mistakes
+
+    def spy(images, targets, predicted):
+        assert list(targets) == [digit for _, digit in samples] != list(predicted)
+        return draw(images, targets, predicted)
+
+    monkeypatch.setattr(look_inside, "draw_mistakes", spy)
     look_inside.main()
     assert {*os.listdir()} == {"mistakes.png", "templates.png", "saved.pth"}

@@ -67,7 +67,8 @@ def small_model(monkeypatch):
     """A linear model takes ResNet's place where it is not tested."""
 
     def make_model(classes, weights=None):
-        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, classes))
+        layers = nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 224**2, classes)
+        return nn.Sequential(*layers)
 
     monkeypatch.setattr(train_photos, "make_model", make_model)
     return make_model
@@ -151,6 +152,7 @@ def test_columns_of_any_scale_and_new_rows_in_any_order(train, classify, scale, 
 
 
 def test_columns_are_scaled_by_the_rows_to_train_on(train):
+    write_table(rows(1e-4))
     train("--epochs", 1, script=train_table)
     training, evaluation = loaded(module(SCRIPTS["train_table.py"]), train)
     assert (len(training), len(evaluation)) == (96, 24)
@@ -158,6 +160,11 @@ def test_columns_are_scaled_by_the_rows_to_train_on(train):
     saved = torch.load("table.pth")["model"]
     torch.testing.assert_close(saved["0.mean"], values.mean(dim=0))
     torch.testing.assert_close(saved["0.std"], values.std(dim=0))
+
+
+def test_model_of_a_table_is_not_linear():
+    layers = [type(layer).__name__ for layer in train_table.make_model(4, 3)]
+    assert layers == ["Scale", "Linear", "ReLU", "Linear"]
 
 
 @pytest.mark.parametrize("file", ["train_photos.py", "train_table.py"])
@@ -184,6 +191,8 @@ GERMAN = [[str(cell).replace(".", ",") for cell in row] for row in TABLE]
         (TABLE[:2] + [["5,1", *TABLE[2][1:]]], {}, "line 4: height is '5,1', which is"),
         (TABLE[:3] + [["", *TABLE[3][1:]]], {}, "line 5: height is '', which is no"),
         (TABLE[:3] + [["nan", *TABLE[3][1:]]], {}, "line 5: height is 'nan', which is"),
+        (TABLE[:3] + [["inf", *TABLE[3][1:]]], {}, "line 5: height is 'inf', which is"),
+        (TABLE[:2] + [[], ["x", *TABLE[2][1:]]], {}, "line 5: height is 'x', which is"),
         (TABLE[:3] + [[*TABLE[3][:4], " "]], {}, "line 5: the class is empty"),
         (TABLE, {"delimiter": ";"}, "line 1: put commas between"),
         (GERMAN, {"delimiter": ";"}, "line 1: put commas between"),
@@ -213,6 +222,9 @@ def test_ten_rows_of_two_classes_are_the_least(train):
     write_table(table[:5] + [[*row[:4], names[row[4]]] for row in table[5:]])
     lines = train("--epochs", 1, script=train_table)
     assert lines[2:4] == ["5 samples of setosa", "5 samples of 붓꽃"]
+    write_table(table + [table[0]] * 10)
+    lines = train("--epochs", 1, script=train_table)
+    assert lines[4] == "Always answering the largest class would give 75.00 %"
 
 
 @pytest.mark.parametrize(
@@ -246,6 +258,7 @@ def test_photos_are_counted_and_split_by_the_seed(train, small_model):
         *(f"5 samples of {name}" for name in COLOURS),
         "Always answering the largest class would give 25.00 %",
     ]
+    small_model(4).load_state_dict(torch.load("photos.pth")["model"])  # all of it
     parts = [loaded(script, train, "--seed", seed) for seed in (1, 1, 2)]
     (_, same), (_, again), (_, other) = parts
     assert len(same) == 4 and same.indices == again.indices != other.indices
@@ -273,6 +286,13 @@ def test_a_delivered_split_is_kept(train, divided, small_model, names):
         assert {Path(path).parts[0] for path, _ in whole.samples} == {"train"}
         assert whole.class_to_idx["각 "] == 3
     assert sum(map(len, parts)) == 20
+
+
+def test_photos_to_evaluate_with_are_counted_too(train, divided, small_model):
+    Path("test/ant/0.jpg").unlink()
+    _, *lines = train("--epochs", 1, *divided, script=train_photos)
+    assert lines[0] == "5 samples of ant" and lines[6] == "4 samples of ant"
+    assert lines[10] == "Always answering the largest class would give 26.32 %"
 
 
 def test_other_classes_in_the_delivered_split_are_named(refusal, divided):
@@ -423,6 +443,29 @@ def test_photo_augmentation(train, small_model):
         lines = train("--epochs", 2, "--lr", 0, "--batch-size", 20, script=script)
         losses += [line.split("Loss: ")[1] for line in lines if "Step" in line]
     assert losses[0] == losses[1] and len(set(losses)) == 3
+
+
+def test_some_photos_are_mirrored(train, monkeypatch):
+    """Left and right, each on its own; without the crop, nothing else changes."""
+    half = Image.new("RGB", (256, 256), "white")
+    half.paste("black", (0, 0, 128, 256))
+    for path in Path("pictures").glob("*/*.jpg"):
+        half.save(path)
+    monkeypatch.setattr(torchvision.transforms, "RandomResizedCrop", nn.Identity)
+    script, seen = changed("photo augmentation", file="train_photos.py"), []
+
+    class Spy(nn.Linear):
+        def forward(self, inputs):
+            seen.extend(inputs)
+            return super().forward(inputs.flatten(1))
+
+    script.make_model = lambda classes, weights: Spy(3 * 224**2, classes)
+    train("--epochs", 1, script=script)
+    photo = script.read_photos("pictures")[0][0]
+    mirrored = sum(torch.equal(image, photo.flip(-1)) for image in seen[:16])
+    plain = sum(torch.equal(image, photo) for image in seen[:16])
+    assert mirrored > 0 and plain > 0 and mirrored + plain == 16
+    assert all(torch.equal(image, photo) for image in seen[16:])  # to evaluate with
 
 
 @pytest.mark.parametrize("ink", ["dark", "light"])

@@ -122,12 +122,19 @@ def test_commands_that_make_changes(home, page):
     assert texts
 
 
-def test_change_keeps_the_ends_of_lines(home):
-    """Those of Windows, too."""
-    text = SCRIPTS["train_mnist.py"].replace("\n", "\r\n")
-    Path("copy.py").write_bytes(text.encode())
+def test_change_keeps_the_ends_of_lines(home, monkeypatch):
+    """Those of Windows, too, where files are not in UTF-8 unless it is said."""
+    for name, value in (
+        ("LC_ALL", "C"),
+        ("PYTHONUTF8", "0"),
+        ("PYTHONCOERCECLOCALE", "0"),
+    ):
+        monkeypatch.setenv(name, value)
+    text = SCRIPTS["train_table.py"]
+    assert not text.isascii()
+    Path("copy.py").write_bytes(text.replace("\n", "\r\n").encode())
     run(sys.executable, EXAMPLES / "change.py", "copy.py", "Adam", cwd=home)
-    changed = make(SCRIPTS["train_mnist.py"], "Adam").replace("\n", "\r\n")
+    changed = make(text, "Adam").replace("\n", "\r\n")
     assert Path("copy.py").read_bytes() == changed.encode()
 
 

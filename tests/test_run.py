@@ -190,6 +190,17 @@ def test_every_epoch_is_saved_better_or_worse(train, monkeypatch):
     assert torch.equal(torch.load(CHECKPOINT)["2.bias"], biases[2])
 
 
+def test_all_of_the_model_is_saved(train, monkeypatch):
+    """What is no parameter, too, such as the mean and variance of BatchNorm."""
+
+    def make_model():
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))
+
+    monkeypatch.setattr(train_mnist, "make_model", make_model)
+    train("--epochs", 1)
+    make_model().load_state_dict(torch.load(CHECKPOINT))
+
+
 def test_checkpoint_goes_where_the_flag_says(train, home):
     path = home / "모델 one" / "model.pth"
     path.parent.mkdir()

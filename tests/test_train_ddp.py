@@ -82,6 +82,7 @@ def test_each_epoch_begins_in_training_mode(train, one_process, monkeypatch):
 
     def evaluate_spy(evaluated, *others):
         assert evaluated is model  # and not the copies of all processes
+        assert len(others[1].dataset) == 100  # the test set
         return evaluate(evaluated, *others)
 
     monkeypatch.setattr(train_ddp, "make_model", lambda: model)

@@ -409,7 +409,7 @@ def test_going_on_when_the_epochs_are_done_is_refused(train, monkeypatch):
     saved = torch.load(f"{CHECKPOINT}.resume")
     monkeypatch.setattr(torch, "load", lambda *args: {"cpu": saved}[args[1]])
     with pytest.raises(SystemExit, match="^error: --epochs must be more than 2$"):
-        train("--epochs", 2, "--resume", script=changed("going on"))
+        train("--epochs", 2, "--resume", "--device", "meta", script=changed("going on"))
 
 
 def test_stop_while_the_resume_file_is_saved(train, monkeypatch):

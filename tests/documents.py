@@ -163,7 +163,7 @@ def check(script, old, new):
 
 def brings(old, new):
     """Return the variables and layers that are only in the new lines."""
-    pattern = r"^ *(\w+ =|nn\..*\),)(?: |$)"
+    pattern = r"^ *(\w+(?=(?:: \w+)? *=[^=])|nn\..*\),)(?:\W|$)"
     old, new = (re.findall(pattern, text, re.MULTILINE) for text in (old, new))
     return {*new} - {*old}
 

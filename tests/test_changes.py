@@ -185,13 +185,16 @@ def test_own_edits_stay_and_changes_add_up():
     assert "model.zero_grad()" in one_by_one
 
 
-def test_a_scheduler_of_the_users_own():
+@pytest.mark.parametrize("equals", [" = ", "=", ": object = "])
+def test_a_scheduler_of_the_users_own(equals):
     """It is saved with the rest; a second one does not come beside it."""
     optimizer = PLACES["step 4"] + "\n"
-    own = "    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)\n"
+    own = (
+        f"    scheduler{equals}torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)\n"
+    )
     script = MNIST.replace(optimizer, optimizer + own)
     assert "scheduler.load_state_dict" in make(script, "going on")
-    with pytest.raises(ValueError, match="'scheduler =' is there already$"):
+    with pytest.raises(ValueError, match="'scheduler' is there already$"):
         make(script, "schedule")
     changed_by_hand = make(MNIST, "going on").replace(
         '            "optimizer": optimizer.state_dict(),\n', ""

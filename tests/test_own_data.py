@@ -207,6 +207,8 @@ GERMAN = [[str(cell).replace(".", ",") for cell in row] for row in TABLE]
         (TABLE[::3], {}, "too few: at least two classes, and ten samples"),
         (TABLE[:9], {}, "too few: at least two classes, and ten samples"),
         ([[*row[:4], row[0]] for row in TABLE], {}, "too few: .* two for each class"),
+        (TABLE + [[1, 2, 3, 4, "setsoa"]], {}, "too few: .* two for each class"),
+        ([[7, 1, 2, 3, "a"]], {}, "too few: .* two for each class"),
     ],
 )
 def test_tables_that_are_refused(refusal, table, options, words):

@@ -8,6 +8,7 @@ your own. .github/changes.md describes the changes and which script each is for.
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def main():
         unfinished = f"{args.file}.{os.getpid()}"  # an error leaves the old file whole
         with open(unfinished, "w", encoding="utf-8", newline=line_end) as file:
             file.write(text)
+        shutil.copymode(args.file, unfinished)
         os.replace(unfinished, args.file)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -33,7 +33,8 @@ def main():
     train_dataset = read_photos(args.data_dir)
     classes = train_dataset.classes
     show_classes(train_dataset)
-    if len(classes) < 2 or len(train_dataset) < max(10, 2 * len(classes)):
+    least = min(Counter(train_dataset.targets).values())
+    if len(classes) < 2 or len(train_dataset) < 10 or least < 2:
         problem = "at least two classes, and ten samples, two for each class"
         raise SystemExit(f"error: too few: {problem}")
     if args.eval_dir:

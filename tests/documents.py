@@ -62,9 +62,9 @@ def changes():
         parts[name.split(" (")[0]] = [(place, new)]
     for document in (CHANGES, KOREAN):
         for info, content in blocks(document).items():
-            kind, _, names = info.partition(" ")
-            for name in names.split(", ") if kind == "diff" else []:
-                parts.setdefault(name, []).extend(map(sides, content.split("...\n")))
+            kind, _, name = info.partition(" ")
+            if kind == "diff":
+                parts[name] = [sides(part) for part in content.split("...\n")]
     return parts
 
 

@@ -7,6 +7,7 @@ import types
 
 import torch
 from documents import CHANGES, ROOT, make
+from torch import nn
 from torch.utils.data import DataLoader
 
 SCRIPT = ROOT / "train_mnist.py"
@@ -43,6 +44,12 @@ def module(text):
     script.__file__ = str(SCRIPT)
     exec(text, vars(script))
     return script
+
+
+def linear_model(classes, weights=None):
+    """Return a model that takes ResNet's place where it is not tested."""
+    layers = nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 224**2, classes)
+    return nn.Sequential(*layers)
 
 
 def run(*command, cwd, status=0):

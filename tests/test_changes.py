@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from unittest.mock import MagicMock, call
 
-import documents
 import pytest
 import torch
 from documents import CHANGES, KOREAN, PLACES, blocks, changes, make, table
@@ -25,6 +24,7 @@ from helpers import (
     TOGETHER,
     changed,
     check_going_on,
+    linear_model,
     loaded,
     module,
 )
@@ -83,11 +83,6 @@ def test_each_change_runs_in_its_scripts_and_is_refused_by_others(
             assert any(line.startswith("Model Accuracy: ") for line in lines)
     also = ["train_photos.py"] if name == "augmentation" else []  # own digits
     assert fitting == [*scripts_for(name), *also]
-
-
-def linear_model(classes, weights=None):
-    """Return a model that takes ResNet's place where it is not tested."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224**2, classes))
 
 
 @pytest.mark.parametrize(("file", "names"), TOGETHER)
@@ -328,7 +323,7 @@ def test_validation_divides_what_is_there(train, small_data):
 
 def test_validation_has_a_sample_if_there_are_few():
     """As in the diff, the smaller part comes first, so that it has what is left."""
-    (split,) = re.findall(r"random_split\(\n.*, (\[.*\])", documents.CHANGES)
+    (split,) = re.findall(r"random_split\(\n.*, (\[.*\])", CHANGES)
     assert [*map(len, random_split(range(8), eval(split)))] == [1, 7]
 
 

@@ -24,6 +24,7 @@ from helpers import (
     TOGETHER,
     changed,
     check_going_on,
+    linear_model,
     loaded,
     module,
     run,
@@ -64,14 +65,9 @@ def classify(monkeypatch, capsys):
 
 @pytest.fixture
 def small_model(monkeypatch):
-    """A linear model takes ResNet's place where it is not tested."""
-
-    def make_model(classes, weights=None):
-        layers = nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 224**2, classes)
-        return nn.Sequential(*layers)
-
-    monkeypatch.setattr(train_photos, "make_model", make_model)
-    return make_model
+    """The model that takes ResNet's place; in train_photos, it does so by itself."""
+    monkeypatch.setattr(train_photos, "make_model", linear_model)
+    return linear_model
 
 
 def code_lines(text):
@@ -503,9 +499,7 @@ def test_trainer_of_the_next_post(train, steps):
     script = changed("tutorial-2", file="train_photos.py")
     with torch.device("meta"):  # computes shapes only
         assert script.make_model(4)(torch.rand(1, 3, 224, 224)).shape == (1, 4)
-    script.make_model = lambda classes: nn.Sequential(
-        nn.Flatten(), nn.Linear(3 * 224**2, classes)
-    )
+    script.make_model = linear_model
     train("--epochs", 26, "--batch-size", 4, "--lr", 0.003, script=script)
     assert steps[0]["kind"] is torch.optim.Adam
     rates = [step["lr"] for step in steps]
@@ -514,8 +508,10 @@ def test_trainer_of_the_next_post(train, steps):
 
 @pytest.mark.parametrize("name", ["photos", "table"])
 def test_commands_of_the_page(name):
-    """.ci/run runs them; here, they name our files and what these read by default."""
+    """They are those of the README, which .ci/run runs, and name our files."""
+    commands = block(f"sh {name}") + block(f"sh classify {name}")
+    assert commands == block(f"sh own {name}")
     _, trainer = block(f"sh {name}").split()
     assert ROOT / trainer == EXAMPLES / f"train_{name}.py"
-    _, program, new = block(f"sh classify {name}").split()
+    _, program, _ = block(f"sh classify {name}").split()
     assert ROOT / program == EXAMPLES / f"classify_{name}.py"

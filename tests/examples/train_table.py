@@ -171,7 +171,7 @@ def show_classes(dataset):
     counts = Counter(dataset.targets)
     for number, name in enumerate(dataset.classes):
         print(f"{counts[number]} samples of {name}")
-    percent = 100 * max(counts.values(), default=0) / max(len(dataset), 1)
+    percent = 100 * max(counts.values()) / len(dataset)
     print(f"Always answering the largest class would give {percent:.2f} %")
 
 
